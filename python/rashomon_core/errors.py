@@ -1,0 +1,96 @@
+"""The one exception tree.
+
+Every error of the library derives from :class:`RashomonError` and carries the exit code of the command line, so
+that Python users and shell users see the same classes of failure. Messages say what was wrong, where (file,
+model, sample, value) and how to fix it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "InvalidInputError",
+    "LabelTypeError",
+    "MissingDependencyError",
+    "OutputError",
+    "RashomonError",
+    "SelectedOnEvaluationWarning",
+    "UsageError",
+]
+
+
+class RashomonError(Exception):
+    """Base of every error that rashomon-core raises on purpose."""
+
+    exit_code = 3
+
+
+class UsageError(RashomonError, ValueError):
+    """The call itself makes no sense: options that exclude each other, an epsilon without a loss."""
+
+    exit_code = 2
+
+
+class MissingDependencyError(RashomonError, ImportError):
+    """An optional library is needed for this and is not installed."""
+
+    exit_code = 2
+
+    def __init__(self, library: str, purpose: str, extra: str) -> None:
+        super().__init__(
+            f"{purpose} needs the library {library!r}, which is not installed. "
+            f"Fix: pip install 'rashomon-core[{extra}]'"
+        )
+        self.library = library
+
+
+class OutputError(RashomonError, OSError):
+    """A result could not be written. Nothing partial is left behind."""
+
+    exit_code = 3
+
+
+class InvalidInputError(RashomonError, ValueError):
+    """Data that cannot be what it was declared to be.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong, in one clause.
+    file : str, optional
+        The file, when the data came from one.
+    where : str, optional
+        The place: "model 3 ('m3'), sample 17, class 0".
+    value : object, optional
+        The offending value.
+    fix : str, optional
+        What the user can do about it.
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        file: str | None = None,
+        where: str | None = None,
+        value: object = None,
+        fix: str | None = None,
+    ) -> None:
+        text = what if file is None else f"{file}: {what}"
+        if where is not None:
+            text += f" at {where}"
+        if value is not None:
+            text += f": value {value}"
+        if fix is not None:
+            text += f". Fix: {fix}"
+        super().__init__(text)
+        self.what, self.file, self.where, self.value, self.fix = what, file, where, value, fix
+
+
+class LabelTypeError(InvalidInputError, TypeError):
+    """Scores were given where decisions are needed."""
+
+
+class SelectedOnEvaluationWarning(UserWarning):
+    """Members of the set were selected on the samples that the metrics are taken on."""

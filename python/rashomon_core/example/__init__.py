@@ -1,0 +1,1 @@
+"""The prediction tensor that the package carries, and the script that makes it."""

@@ -1,0 +1,538 @@
+"""Blocks of arrays that lie on disk, read without keeping more than the block in memory.
+
+Nothing is memory-mapped: pages of a mapping count as resident memory of the process, and the budget that
+``tiles`` promises includes them. Files are read with positioned reads, straight into the caller's array
+wherever the bytes on disk are in the order that the caller wants.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rashomon_core.errors import InvalidInputError, OutputError
+from rashomon_core.predictions import ArraySource, Source
+
+__all__ = [
+    "MemoryReader",
+    "RawFile",
+    "RawReader",
+    "Reader",
+    "ReaderSource",
+    "Region",
+    "SlicedReader",
+    "Spool",
+    "StackReader",
+    "bfloat16_to_float32",
+    "make_source",
+]
+
+Array = npt.NDArray[Any]
+#: Half-open ranges, one per axis of a reader.
+Region = tuple[tuple[int, int], ...]
+
+#: Bytes of scratch per thread for blocks that must be reordered, widened or converted.
+SCRATCH = 1 << 20
+#: Short runs closer together than this are read in one call: a call costs about as much as copying so many
+#: bytes.
+GAP = 16 << 10
+#: Runs at least this long are read one by one, whatever the gap between them.
+LONG_RUN = 64 << 10
+#: Tensors converted from text stay in memory up to this many bytes; larger ones go to an unlinked file.
+SPOOL_MEMORY = 16 << 20
+#: Bytes that one slice of a chunked container may take.
+SLICE_BYTES = 4 << 20
+
+_LOCAL = threading.local()
+_SEEK_LOCK = threading.Lock()
+_UNSIGNED: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
+
+
+def open_descriptor(path: str) -> int:
+    """Open ``path`` for reading; a failure becomes an error that names the file and the fix."""
+    try:
+        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        raise InvalidInputError("the file does not exist", file=path, fix="check the path") from None
+    except OSError as error:
+        raise InvalidInputError(
+            f"the file cannot be read ({error.strerror})", file=path, fix="check its permissions"
+        ) from None
+
+
+class RawFile:
+    """A file that several threads read at stated offsets.
+
+    Parameters
+    ----------
+    path : str
+        Name for opening and for messages.
+    fd : int, optional
+        An open descriptor that this object owns from now on.
+    keep_open : bool
+        False opens the file anew for each read: a folder of 10,000 models must not hold 10,000 descriptors.
+    """
+
+    def __init__(self, path: str, *, fd: int | None = None, keep_open: bool = True) -> None:
+        self.path = path
+        self._fd: int | None = fd
+        if fd is None and keep_open:
+            self._fd = open_descriptor(path)
+        if self._fd is not None:
+            weakref.finalize(self, os.close, self._fd)
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return os.fstat(self._fd).st_size if self._fd is not None else os.stat(self.path).st_size
+
+    def readinto(self, view: memoryview, offset: int) -> None:
+        """Fill ``view`` (bytes) from ``offset``; a short file is an error."""
+        if self._fd is not None:
+            self._readinto(self._fd, view, offset)
+            return
+        fd = open_descriptor(self.path)
+        try:
+            self._readinto(fd, view, offset)
+        finally:
+            os.close(fd)
+
+    def _readinto(self, fd: int, view: memoryview, offset: int) -> None:
+        done = 0
+        while done < len(view):
+            piece = view[done : done + (1 << 30)]  # one call of the kernel moves at most 2 GiB
+            try:
+                count = _pread(fd, piece, offset + done)
+            except OSError as error:
+                raise InvalidInputError(
+                    f"reading failed at byte {offset + done} ({error.strerror})",
+                    file=self.path,
+                    fix="check the disk",
+                ) from None
+            if count == 0:
+                raise InvalidInputError(
+                    f"the file ends at byte {offset + done}, {len(view) - done} bytes too early",
+                    file=self.path,
+                    fix="the file was truncated after it was opened; write it again",
+                )
+            done += count
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """Write bytes at ``offset`` of an owned descriptor."""
+        assert self._fd is not None
+        write_all(self._fd, data, offset)
+
+
+def _pread(fd: int, view: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [view], offset)
+    with (
+        _SEEK_LOCK,
+        io.FileIO(fd, "rb", closefd=False) as stream,
+    ):  # Windows: the offset belongs to the descriptor
+        stream.seek(offset)
+        return stream.readinto(view) or 0
+
+
+def write_all(fd: int, data: memoryview, offset: int) -> None:
+    """Write every byte of ``data`` at ``offset``."""
+    done = 0
+    while done < len(data):
+        piece = data[done : done + (1 << 30)]
+        if hasattr(os, "pwrite"):
+            done += os.pwrite(fd, piece, offset + done)
+        else:
+            with _SEEK_LOCK:
+                os.lseek(fd, offset + done, os.SEEK_SET)
+                done += os.write(fd, piece)
+
+
+def as_bytes(array: Array) -> memoryview:
+    """Return the memory of a C-contiguous array as bytes."""
+    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+
+
+def bfloat16_to_float32(bits: Array) -> Array:
+    """Widen bfloat16 bit patterns (uint16) to float32: the same sign, exponent and leading mantissa bits."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+# --- readers: an n-dimensional array somewhere, in the order of its own axes --------------------------------
+
+
+class Reader(Protocol):
+    """An array on disk. ``read_into`` fills ``out`` (any strides, native bytes) with a region of it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    #: Natural size of a block along each axis (storage chunks), or None when any block reads well.
+    chunks: tuple[int, ...] | None
+
+    def read_into(self, region: Region, out: Array) -> None:
+        """Fill ``out``, whose shape is that of the region."""
+        ...
+
+
+class MemoryReader:
+    """An array that is in memory already."""
+
+    chunks: tuple[int, ...] | None = None
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype: np.dtype[Any] = array.dtype
+
+    def read_into(self, region: Region, out: Array) -> None:
+        """Copy a region."""
+        out[...] = self.array[tuple(slice(a, b) for a, b in region)]
+
+
+class RawReader:
+    """Plain numbers in a file at fixed byte strides.
+
+    Parameters
+    ----------
+    file : RawFile
+        Where they are.
+    offset : int
+        Byte of element (0, ..., 0).
+    dtype : dtype
+        As stored, big-endian included. With ``bfloat16`` it must be uint16, and float32 is handed out.
+    shape : tuple of int
+        Extents.
+    strides : tuple of int, optional
+        Bytes between neighbours along each axis; C order by default.
+    """
+
+    def __init__(
+        self,
+        file: RawFile,
+        offset: int,
+        dtype: np.dtype[Any],
+        shape: Sequence[int],
+        strides: Sequence[int] | None = None,
+        *,
+        bfloat16: bool = False,
+    ) -> None:
+        self.file, self.offset, self.raw_dtype = file, offset, dtype
+        self.bfloat16 = bfloat16
+        self.dtype: np.dtype[Any] = np.dtype(np.float32) if bfloat16 else dtype
+        self.shape: tuple[int, ...] = tuple(shape)
+        self.strides = tuple(strides) if strides is not None else c_strides(shape, dtype.itemsize)
+        # slowest axis first: in this order the bytes of a region lie one behind the other
+        self.order = sorted(range(len(self.shape)), key=lambda k: (-self.strides[k], k))
+        self.chunks: tuple[int, ...] | None = None
+        if len(self.shape) > 1:
+            self.chunks = tuple(1 if k == self.order[0] else n for k, n in enumerate(self.shape))
+
+    def read_into(self, region: Region, out: Array) -> None:
+        """Fill ``out`` with a region."""
+        strides = [self.strides[k] for k in self.order]
+        extents = [region[k][1] - region[k][0] for k in self.order]
+        if 0 in extents:
+            return
+        position = self.offset + sum(region[k][0] * self.strides[k] for k in self.order)
+        target = out.transpose(self.order)
+        # Grow the span that one call reads, from the fastest axis outwards, while its parts touch or nearly
+        # touch.
+        span, axis, dense = self.raw_dtype.itemsize, len(extents), True
+        while axis:
+            extent, stride = extents[axis - 1], strides[axis - 1]
+            if extent > 1:
+                gap = stride - span
+                if gap and (gap > GAP or span >= LONG_RUN):
+                    break
+                dense &= gap == 0
+                span += (extent - 1) * stride
+            axis -= 1
+        plain = not self.bfloat16 and out.dtype == self.raw_dtype.newbyteorder("=")
+        for index in product(*map(range, extents[:axis])):
+            at = position + sum(i * s for i, s in zip(index, strides[:axis], strict=True))
+            block = target[(*index, Ellipsis)]  # type: ignore[arg-type]
+            if dense and plain and block.flags.c_contiguous:
+                self.file.readinto(as_bytes(block), at)
+                if not self.raw_dtype.isnative:
+                    block.byteswap(inplace=True)
+            else:
+                self._gather(block, at, strides[axis:])
+
+    def _gather(self, block: Array, position: int, strides: list[int]) -> None:
+        """Read spans of at most ``SCRATCH`` bytes and copy the wanted elements out of them."""
+        spans = [(n - 1) * s for n, s in zip(block.shape, strides, strict=True)]
+        span = sum(spans) + self.raw_dtype.itemsize
+        if span > SCRATCH:
+            axis = int(np.argmax(spans))
+            step = max(1, (SCRATCH - span + spans[axis]) // strides[axis])
+            for start in range(0, block.shape[axis], step):
+                part = block[(slice(None),) * axis + (slice(start, start + step),)]
+                self._gather(part, position + start * strides[axis], strides)
+            return
+        scratch = _scratch()[:span]
+        self.file.readinto(scratch, position)
+        found: Array = np.ndarray(block.shape, dtype=self.raw_dtype, buffer=scratch, strides=strides)
+        _assign(block, bfloat16_to_float32(found) if self.bfloat16 else found)
+
+    def collapse(self, axes: Sequence[int]) -> RawReader | None:
+        """Return a reader with neighbouring ``axes`` merged, or None if the strides forbid it."""
+        for a, b in pairwise(axes):
+            if self.strides[a] != self.strides[b] * self.shape[b] and self.shape[a] > 1:
+                return None
+        keep = [k for k in range(len(self.shape)) if k not in axes[:-1]]
+        count = math.prod(self.shape[k] for k in axes)
+        shape = [count if k == axes[-1] else self.shape[k] for k in keep]
+        strides = [self.strides[k] for k in keep]
+        return RawReader(self.file, self.offset, self.raw_dtype, shape, strides, bfloat16=self.bfloat16)
+
+
+def c_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """Byte strides of a C-ordered array."""
+    strides, step = [], itemsize
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= max(1, extent)
+    return tuple(reversed(strides))
+
+
+def _scratch() -> memoryview:
+    buffer: bytearray | None = getattr(_LOCAL, "buffer", None)
+    if buffer is None:
+        buffer = _LOCAL.buffer = bytearray(SCRATCH)
+    return memoryview(buffer)
+
+
+def _assign(target: Array, source: Array) -> None:
+    """Copy; a short last axis that is contiguous on both sides moves as one wide element."""
+    if target.ndim > 1 and target.dtype == source.dtype:
+        size, width = target.dtype.itemsize, target.shape[-1] * target.dtype.itemsize
+        wide = _UNSIGNED.get(width)
+        if wide is not None and target.shape[-1] > 1 and target.strides[-1] == source.strides[-1] == size:
+            target, source = target.view(wide)[..., 0], source.view(wide)[..., 0]
+    target[...] = source
+
+
+class SlicedReader:
+    """A container with its own slicing (zarr arrays, HDF5 datasets), read in steps that follow its chunks."""
+
+    def __init__(self, array: Any, path: str, lock: threading.Lock | None = None) -> None:
+        self.array, self.path, self.lock = array, path, lock
+        self.shape: tuple[int, ...] = tuple(int(n) for n in array.shape)
+        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
+        chunks = getattr(array, "chunks", None)
+        self.chunks: tuple[int, ...] | None = tuple(int(n) for n in chunks) if chunks else None
+
+    def read_into(self, region: Region, out: Array) -> None:
+        """Fill ``out`` with a region, at most about ``SLICE_BYTES`` or one chunk at a time."""
+        step = list(self.chunks or (1,) * len(self.shape))
+        for k in reversed(range(len(step))):  # grow the fastest axes first, in whole chunks
+            extent = region[k][1] - region[k][0]
+            room = SLICE_BYTES // max(1, math.prod(step) * self.dtype.itemsize)
+            step[k] *= max(1, min(room, -(-extent // step[k])))
+        for piece in product(*(_aligned(a, b, s) for (a, b), s in zip(region, step, strict=True))):
+            where = tuple(slice(a - r[0], b - r[0]) for (a, b), r in zip(piece, region, strict=True))
+            out[where] = self._slice(tuple(slice(a, b) for a, b in piece))
+
+    def _slice(self, key: tuple[slice, ...]) -> Any:
+        try:
+            if self.lock is None:
+                return self.array[key]
+            with self.lock:
+                return self.array[key]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InvalidInputError(
+                f"a block could not be read ({error})",
+                file=self.path,
+                fix="the file may be damaged; write it again",
+            ) from None
+
+
+def _aligned(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
+    while start < stop:
+        end = min(stop, (start // step + 1) * step)
+        yield start, end
+        start = end
+
+
+class StackReader:
+    """Equal arrays, one per model, read as one array with a first axis of models."""
+
+    def __init__(self, parts: Sequence[Reader], dtype: np.dtype[Any]) -> None:
+        self.parts = parts
+        self.shape: tuple[int, ...] = (len(parts), *parts[0].shape)
+        self.dtype = dtype
+        chunks = parts[0].chunks
+        self.chunks: tuple[int, ...] | None = (1, *(chunks or parts[0].shape))
+
+    def read_into(self, region: Region, out: Array) -> None:
+        """Fill ``out``, model by model."""
+        for row, part in enumerate(self.parts[region[0][0] : region[0][1]]):
+            part.read_into(region[1:], out[row])
+
+
+# --- the source that predictions are read through -----------------------------------------------------------
+
+
+class ReaderSource:
+    """A reader with named axes, handed out as (models, samples[, classes]).
+
+    ``chunks`` (models, samples) is the natural size of a block, or None: blocks that follow it touch every
+    byte of the file once.
+    """
+
+    in_memory = False
+
+    def __init__(self, reader: Reader, axes: Sequence[str], path: str | None) -> None:
+        model_axes = [k for k, name in enumerate(axes) if name not in ("samples", "classes")]
+        if len(model_axes) > 1 and isinstance(reader, RawReader):
+            merged = reader.collapse(model_axes)
+            if merged is not None:
+                reader = merged
+                axes = [name for k, name in enumerate(axes) if k not in model_axes[:-1]]
+                model_axes = [k for k, name in enumerate(axes) if name not in ("samples", "classes")]
+        self._reader, self._models, self._samples = reader, model_axes, list(axes).index("samples")
+        self._classes = list(axes).index("classes") if "classes" in axes else None
+        self._grid = tuple(reader.shape[k] for k in model_axes)
+        self.path = path
+        self.dtype: np.dtype[Any] = reader.dtype
+        tail = () if self._classes is None else (reader.shape[self._classes],)
+        self.shape: tuple[int, ...] = (math.prod(self._grid), reader.shape[self._samples], *tail)
+        self.chunks: tuple[int, int] | None = None
+        if reader.chunks is not None:
+            self.chunks = (reader.chunks[model_axes[-1]] if model_axes else 1, reader.chunks[self._samples])
+
+    def read(self, models: slice, samples: slice, out: Array | None = None) -> Array:
+        """Fill and return a block; see :class:`rashomon_core.predictions.Source`."""
+        first, last, _ = models.indices(self.shape[0])
+        start, stop, _ = samples.indices(self.shape[1])
+        shape = (max(0, last - first), max(0, stop - start), *self.shape[2:])
+        native = self.dtype.newbyteorder("=")
+        if out is None:
+            out = np.empty(shape, dtype=native)
+        elif out.shape != shape or out.dtype != native:
+            raise ValueError(f"out must be {native} of shape {shape}, got {out.dtype} of shape {out.shape}")
+        if 0 in shape:
+            return out
+        inner = self._grid[-1] if self._grid else 1
+        at = first
+        while at < last:  # models are flattened over several axes: one read per run along the last of them
+            row, column = divmod(at, inner)
+            count = min(last - at, inner - column)
+            region = [(0, 0)] * len(self._reader.shape)
+            for k, i in zip(self._models[:-1], np.unravel_index(row, self._grid[:-1] or (1,)), strict=False):
+                region[k] = (int(i), int(i) + 1)
+            present = {self._samples: 1}
+            if self._models:
+                region[self._models[-1]] = (column, column + count)
+                present[self._models[-1]] = 0
+            region[self._samples] = (start, stop)
+            if self._classes is not None:
+                region[self._classes] = (0, self.shape[2])
+                present[self._classes] = 2
+            block = out[at - first : at - first + count]
+            if not self._models:
+                block = block[0]
+                present = {k: v - 1 for k, v in present.items()}
+            block = block.transpose([present[k] for k in sorted(present)])
+            lone = tuple(k for k in range(len(region)) if k not in present)
+            self._reader.read_into(tuple(region), np.expand_dims(block, lone) if lone else block)
+            at += count
+        return out
+
+
+def make_source(reader: Reader, axes: Sequence[str], path: str | None) -> Source:
+    """Return the source of a reader; arrays in memory are handed out as views."""
+    if isinstance(reader, MemoryReader) and reader.array.size:  # empty ones are refused by their shape alone
+        from rashomon_core.predictions import canonical_view
+
+        return ArraySource(canonical_view(reader.array, axes), path)
+    return ReaderSource(reader, axes, path)
+
+
+# --- tensors converted from text ----------------------------------------------------------------------------
+
+
+class Spool:
+    """Numbers written in any order and read back in blocks.
+
+    Up to ``SPOOL_MEMORY`` bytes they stay in memory, beyond that they go to an unnamed file in the folder for
+    temporary files (``TMPDIR``), which the system removes when the last user closes it, a crash included.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: npt.DTypeLike, path: str) -> None:
+        self.shape, self.dtype, self.path = tuple(shape), np.dtype(dtype), path
+        self.size = math.prod(self.shape)
+        self._array: Array | None = None
+        if self.size * self.dtype.itemsize <= SPOOL_MEMORY:
+            self._array = np.zeros(self.size, dtype=self.dtype)
+        else:
+            self._file = temporary_file(path)
+
+    def write(self, start: int, values: Array, path: str | None = None) -> None:
+        """Store ``values`` (flattened), which come from ``path``, from element ``start`` on."""
+        if not np.can_cast(values.dtype, self.dtype, "safe"):
+            raise InvalidInputError(
+                f"{values.dtype} values after {self.dtype} values",
+                file=path or self.path,
+                fix="store all models in one dtype",
+            )
+        data = np.ascontiguousarray(values, dtype=self.dtype).reshape(-1)
+        if self._array is not None:
+            self._array[start : start + data.size] = data
+            return
+        with _Spooling(self.path):
+            self._file.write(as_bytes(data), start * self.dtype.itemsize)
+
+    def remap(self, table: Array) -> None:
+        """Replace every element v by ``table[v]`` (same dtype), in place."""
+        if self._array is not None:
+            self._array[:] = table[self._array]
+            return
+        reader = RawReader(self._file, 0, self.dtype, (self.size,))
+        step = SCRATCH // self.dtype.itemsize
+        for start in range(0, self.size, step):
+            stop = min(self.size, start + step)
+            block = np.empty(stop - start, dtype=self.dtype)
+            reader.read_into(((start, stop),), block)
+            self.write(start, table[block])
+
+    def reader(self) -> Reader:
+        """Return a reader of what was written."""
+        if self._array is not None:
+            return MemoryReader(self._array.reshape(self.shape))
+        with _Spooling(self.path):
+            if self._file.size < self.size * self.dtype.itemsize:
+                raise InvalidInputError("fewer values than the table promised", file=self.path)
+        return RawReader(self._file, 0, self.dtype, self.shape)
+
+
+def temporary_file(path: str) -> RawFile:
+    """Return an unnamed temporary file for numbers converted from ``path``."""
+    with _Spooling(path), tempfile.TemporaryFile(prefix="rashomon-core-") as stream:
+        return RawFile(path, fd=os.dup(stream.fileno()))
+
+
+class _Spooling:
+    """Turns an OSError while writing temporary numbers into an OutputError that says where and what to do."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, OutputError):
+            raise OutputError(
+                f"{self.path}: no room for its numbers in the folder for temporary files "
+                f"{tempfile.gettempdir()!r} ({error.strerror}). Fix: free space there or set TMPDIR"
+            ) from None

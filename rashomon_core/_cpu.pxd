@@ -1,0 +1,64 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+
+cdef extern from "dispatch.h" nogil:
+    enum: RC_GROUP
+    enum: RC_BLOCK
+    enum: RC_PROBA
+    enum: RC_LOG_PROBA
+    enum: RC_LOGITS
+    enum: RC_CHECK_NONE
+    enum: RC_CHECK_PROBA
+    enum: RC_CHECK_FINITE
+    enum: RC_CHECK_NONNEGATIVE
+    enum: RC_CHECK_LOG
+    enum: RC_CUT_NONE
+    enum: RC_CUT_ABOVE
+    enum: RC_CUT_FROM
+    enum: RC_I8
+    enum: RC_U8
+    enum: RC_I16
+    enum: RC_U16
+    enum: RC_I32
+    enum: RC_U32
+    enum: RC_I64
+    enum: RC_U64
+
+    ctypedef struct rc_rule:
+        int check
+        int cut
+        double tolerance
+        double threshold
+
+    double rc_fold(const double *lanes)
+
+    ctypedef struct rc_table:
+        const char *name
+        Py_ssize_t (*decide_f32)(const float *, Py_ssize_t, Py_ssize_t, const rc_rule *, uint8_t *, uint16_t *) noexcept nogil
+        Py_ssize_t (*decide_f64)(const double *, Py_ssize_t, Py_ssize_t, const rc_rule *, uint8_t *, uint16_t *) noexcept nogil
+        Py_ssize_t (*narrow)(const void *, int, Py_ssize_t, uint64_t, uint8_t *, uint16_t *) noexcept nogil
+        void (*encode_u8)(const uint8_t *, Py_ssize_t, Py_ssize_t, uint64_t *) noexcept nogil
+        void (*encode_u16)(const uint16_t *, Py_ssize_t, Py_ssize_t, uint64_t *) noexcept nogil
+        void (*half_to_float)(const uint16_t *, Py_ssize_t, float *) noexcept nogil
+        Py_ssize_t (*transform_f32)(const float *, Py_ssize_t, Py_ssize_t, int, int, double, double *) noexcept nogil
+        Py_ssize_t (*transform_f64)(const double *, Py_ssize_t, Py_ssize_t, int, int, double, double *) noexcept nogil
+        void (*pair_counts)(const uint64_t *, Py_ssize_t, Py_ssize_t, const uint64_t *, Py_ssize_t, Py_ssize_t,
+                            Py_ssize_t, Py_ssize_t, int64_t *, Py_ssize_t) noexcept nogil
+        int64_t (*versus)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, const uint64_t *, uint64_t *) noexcept nogil
+        void (*versus_weighted)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, const uint64_t *,
+                                const double *, double *) noexcept nogil
+        void (*votes_u8)(const uint8_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int32_t *, Py_ssize_t) noexcept nogil
+        void (*cell_counts)(const uint64_t *, Py_ssize_t, Py_ssize_t, const uint64_t *, Py_ssize_t, Py_ssize_t,
+                            int64_t *) noexcept nogil
+        uint64_t (*popcount_peak)(Py_ssize_t) noexcept nogil
+        void (*accumulate_f32)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, float *, const float *,
+                               double *, double *, const float *) noexcept nogil
+        void (*accumulate_f64)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, double *, const double *,
+                               double *, double *, const double *) noexcept nogil
+        void (*log_array)(const double *, Py_ssize_t, double *) noexcept nogil
+        void (*exp_array)(const double *, Py_ssize_t, double *) noexcept nogil
+        void (*sum_lanes)(const double *, const double *, Py_ssize_t, double *) noexcept nogil
+        void (*distances_f32)(const float *, Py_ssize_t, Py_ssize_t, const double *, double *, double *, double *) noexcept nogil
+        void (*distances_f64)(const double *, Py_ssize_t, Py_ssize_t, const double *, double *, double *, double *) noexcept nogil
+        float (*read_peak)(const float *, Py_ssize_t) noexcept nogil
+
+cdef const rc_table *leaves() except NULL

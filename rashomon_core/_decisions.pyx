@@ -1,0 +1,211 @@
+"""Everything that runs on bit planes: pairwise counts, counts against a reference, unions, votes, cells.
+
+Planes are (M, groups, P, 8) uint64 arrays, rows contiguous (see csrc/dispatch.h). Functions take ranges, release the
+GIL and write what the caller allocated.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+
+import numpy as np
+
+from rashomon_core._cpu cimport RC_BLOCK, RC_GROUP, leaves, rc_fold, rc_table
+
+BLOCK = RC_BLOCK
+
+
+cdef inline Py_ssize_t _least(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if a < b else b
+
+
+def pair_counts(left, right, out) -> None:
+    """Add to ``out[i, j]`` the number of samples on which model i of ``left`` and model j of ``right`` differ.
+
+    Parameters
+    ----------
+    left, right : (A, groups, P, 8), (B, groups, P, 8) uint64
+        The models; inner three axes contiguous.
+    out : (A, B) int64, rows contiguous
+    """
+    cdef const rc_table *t = leaves()
+    cdef const uint64_t[:, :, :, ::1] a = left, b = right
+    cdef int64_t[:, ::1] o = out
+    cdef Py_ssize_t A = a.shape[0], B = b.shape[0], G = a.shape[1], P = a.shape[2], i, j, g, m
+    # groups of a chunk: 8 KB of a row, so that four rows stay in the first-level cache while four others stream
+    cdef Py_ssize_t chunk = 128 // P
+    if A == 0 or B == 0 or G == 0:
+        return
+    cdef Py_ssize_t row = G * P * 8, ldo = B
+    with nogil:
+        g = 0
+        while g < G:
+            m = _least(chunk, G - g)
+            for i in range(0, A, 4):
+                for j in range(0, B, 4):
+                    t.pair_counts(&a[i, g, 0, 0], row, _least(4, A - i), &b[j, g, 0, 0], row, _least(4, B - j),
+                                  m, P, &o[i, j], ldo)
+            g += m
+
+
+def versus(planes, reference, out, mask=None, union=None) -> None:
+    """Add to ``out[k]`` the samples on which model k differs from the reference, within ``mask``.
+
+    Parameters
+    ----------
+    planes : (M, G, P, 8) uint64;  reference : (G, P, 8) uint64;  out : (M,) int64
+    mask : (G, 8) uint64, optional;  union : (G, 8) uint64, optional, ORed with every difference
+    """
+    cdef const rc_table *t = leaves()
+    cdef const uint64_t[:, :, :, ::1] a = planes
+    cdef const uint64_t[:, :, ::1] r = reference
+    cdef const uint64_t[:, ::1] m
+    cdef uint64_t[:, ::1] u
+    cdef const uint64_t *mp = NULL
+    cdef uint64_t *up = NULL
+    cdef int64_t[::1] o = out
+    cdef Py_ssize_t k, M = a.shape[0], G = a.shape[1], P = a.shape[2]
+    if M == 0 or G == 0:
+        return
+    if mask is not None:
+        m = mask
+        mp = &m[0, 0]
+    if union is not None:
+        u = union
+        up = &u[0, 0]
+    with nogil:
+        for k in range(M):
+            o[k] += t.versus(&a[k, 0, 0, 0], &r[0, 0, 0], G, P, mp, up)
+
+
+def pair_weighted(left, right, weights, out) -> None:
+    """Write to ``out[i, j]`` the weight of the samples on which models i and j differ.
+
+    Sums run over fixed blocks of 4,096 samples, eight lanes and one tree each, and block totals are added in order.
+    ``weights`` is (G * 512,) float64 with zeros behind the last sample.
+    """
+    cdef const rc_table *t = leaves()
+    cdef const uint64_t[:, :, :, ::1] a = left, b = right
+    cdef const double[::1] w = weights
+    cdef double[:, ::1] o = out
+    cdef Py_ssize_t i, j, g, m, l, A = a.shape[0], B = b.shape[0], G = a.shape[1], P = a.shape[2]
+    cdef double lanes[8]
+    cdef double total
+    with nogil:
+        for i in range(A):
+            for j in range(B):
+                total = 0
+                g = 0
+                while g < G:
+                    m = _least(RC_BLOCK // RC_GROUP, G - g)
+                    for l in range(8):
+                        lanes[l] = 0
+                    t.versus_weighted(&a[i, g, 0, 0], &b[j, g, 0, 0], m, P, NULL, &w[g * RC_GROUP], lanes)
+                    total += rc_fold(lanes)
+                    g += m
+                o[i, j] = total
+
+
+def cell_counts(planes, masks, n_classes: int, out) -> None:
+    """Add to ``out[k, cell, c]`` the samples of a cell that model k decides as c.
+
+    Parameters
+    ----------
+    planes : (M, G, P, 8) uint64;  masks : (cells, G, 8) uint64;  out : (M, cells, C) int64
+    """
+    cdef const rc_table *t = leaves()
+    cdef const uint64_t[:, :, :, ::1] a = planes
+    cdef const uint64_t[:, :, ::1] x = masks
+    cdef int64_t[:, :, ::1] o = out
+    cdef Py_ssize_t k, M = a.shape[0], G = a.shape[1], P = a.shape[2], cells = x.shape[0], C = n_classes
+    if M == 0 or G == 0 or cells == 0:
+        return
+    with nogil:
+        for k in range(M):
+            t.cell_counts(&a[k, 0, 0, 0], G, P, &x[0, 0, 0], cells, C, &o[k, 0, 0])
+
+
+def label_cells(labels, codes, masks, n_classes: int, out) -> int:
+    """Encode and count in one go: ``cell_counts`` of labels (M, N) whose rows stay in cache meanwhile.
+
+    Returns the first model with a label outside 0..C-1, or -1. ``masks`` None: a plain histogram by ``codes`` ((N,)
+    int32 cell of each sample), for many cells. ``labels`` is a C-contiguous native integer array.
+    """
+    cdef const rc_table *t = leaves()
+    cdef Py_ssize_t M = labels.shape[0], N = labels.shape[1], C = n_classes, k, i, bad = -1
+    cdef Py_ssize_t size = labels.dtype.itemsize
+    from rashomon_core._encode import group_count, plane_count, type_code
+
+    cdef int type = type_code(labels.dtype)
+    cdef Py_ssize_t G = group_count(N), P = plane_count(n_classes), cells = out.shape[1]
+    cdef const uint8_t[:, ::1] raw = labels.view(np.uint8)
+    cdef int64_t[:, :, ::1] o = out
+    cdef bint wide = C > 256, by_masks = masks is not None
+    cdef uint8_t[::1] d8 = np.empty(1 if wide else N, dtype=np.uint8)
+    cdef uint16_t[::1] d16 = np.empty(N if wide else 1, dtype=np.uint16)
+    cdef uint64_t[::1] planes = np.empty(G * P * 8 if by_masks else 1, dtype=np.uint64)
+    cdef const uint64_t[:, :, ::1] x
+    cdef const int32_t[::1] code
+    if by_masks:
+        x = masks
+    else:
+        code = codes
+    if M == 0 or N == 0:
+        return -1
+    with nogil:
+        for k in range(M):
+            if wide:
+                bad = t.narrow(&raw[k, 0], type, N, C, NULL, &d16[0])
+            else:
+                bad = t.narrow(&raw[k, 0], type, N, C, &d8[0], NULL)
+            if bad >= 0:
+                bad = k
+                break
+            if by_masks:
+                if wide:
+                    t.encode_u16(&d16[0], N, P, &planes[0])
+                else:
+                    t.encode_u8(&d8[0], N, P, &planes[0])
+                t.cell_counts(&planes[0], G, P, &x[0, 0, 0], cells, C, &o[k, 0, 0])
+            elif wide:
+                for i in range(N):
+                    o[k, code[i], d16[i]] += 1
+            else:
+                for i in range(N):
+                    o[k, code[i], d8[i]] += 1
+    return bad
+
+
+def cell_weights(decisions, codes, weights, out) -> None:
+    """Write to ``out[k, cell, c]`` the weight of the samples of a cell that model k decides as c.
+
+    Samples are added in order inside blocks of 4,096, and block totals in order.
+    ``decisions`` is (M, N) uint8 or uint16; ``codes`` (N,) int32; ``weights`` (N,) float64.
+    """
+    cdef Py_ssize_t M = decisions.shape[0], N = decisions.shape[1], k, i, c, g, stop, cells = out.shape[1], C = out.shape[2]
+    wide = decisions.astype(np.uint16, copy=False)
+    cdef const uint16_t[:, ::1] d = wide
+    cdef const int32_t[::1] code = codes
+    cdef const double[::1] w = weights
+    cdef double[:, :, ::1] o = out
+    cdef double[:, ::1] part = np.zeros((cells, C))
+    with nogil:
+        for k in range(M):
+            i = 0
+            while i < N:
+                stop = _least(i + RC_BLOCK, N)
+                part[:, :] = 0
+                while i < stop:
+                    part[code[i], d[k, i]] += w[i]
+                    i += 1
+                for g in range(cells):
+                    for c in range(C):
+                        o[k, g, c] += part[g, c]
+
+
+def popcount_peak(n: int) -> int:
+    """XOR and count n x 512 (base: n x 512, avx2: n x 512) bits in registers: the anchor of the benches."""
+    cdef const rc_table *t = leaves()
+    cdef Py_ssize_t rounds = n
+    cdef uint64_t answer
+    with nogil:
+        answer = t.popcount_peak(rounds)
+    return answer

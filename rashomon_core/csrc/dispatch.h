@@ -1,0 +1,97 @@
+/* The function table: every leaf loop of the library, once per instruction set.
+ *
+ * Leaves are written once (encode.h, decisions.h, scores.h) and compiled once per instruction set by dispatch.c.
+ * They take ranges, own no memory and start no threads. Layouts:
+ *
+ *   planes   uint64 [groups][P][8] per model: bit s of word w of plane p in group g is bit p of the decision of
+ *            sample 512 g + 64 w + s; unused bits are 0. P = bits needed for C - 1 (at least 1).
+ *   lanes    double [8]: sample i is summed in lane i % 8; rc_fold adds the lanes in a fixed tree.
+ *   scores   T [models][samples][C], inner two axes contiguous; C == 1 holds P(class 1).
+ */
+#ifndef RC_DISPATCH_H
+#define RC_DISPATCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RC_GROUP 512      /* samples per group of bit planes */
+#define RC_BLOCK 4096     /* samples per block of a float sum */
+#define RC_MAX_LANES 8
+
+/* kinds of scores */
+enum { RC_PROBA = 0, RC_LOG_PROBA = 1, RC_LOGITS = 2 };
+/* what decide() checks of each row */
+enum { RC_CHECK_NONE = 0, RC_CHECK_PROBA = 1, RC_CHECK_FINITE = 2, RC_CHECK_NONNEGATIVE = 3, RC_CHECK_LOG = 4 };
+/* how binary scores are cut: not at all, P(1) > cut, P(1) >= cut */
+enum { RC_CUT_NONE = 0, RC_CUT_ABOVE = 1, RC_CUT_FROM = 2 };
+/* source types of labels, in this order */
+enum { RC_I8 = 0, RC_U8, RC_I16, RC_U16, RC_I32, RC_U32, RC_I64, RC_U64 };
+
+typedef struct {
+  int check;        /* RC_CHECK_* */
+  int cut;          /* RC_CUT_*: for C == 1, or C == 2 with a threshold */
+  double tolerance; /* |row sum - 1| allowed */
+  double threshold;
+} rc_rule;
+
+typedef struct rc_table {
+  const char *name;
+
+  /* encode.h ------------------------------------------------------------------------------------------- */
+  /* Decide n rows of C scores; write decisions as bytes or as 16-bit words (the other pointer is NULL; both
+   * NULL: check only). Returns the first row that fails the check, or -1. */
+  ptrdiff_t (*decide_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint8_t *o8, uint16_t *o16);
+  ptrdiff_t (*decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint8_t *o8, uint16_t *o16);
+  /* Narrow labels of any integer type (RC_I8..RC_U64); returns the first index outside 0..limit-1, or -1. */
+  ptrdiff_t (*narrow)(const void *labels, int type, ptrdiff_t n, uint64_t limit, uint8_t *o8, uint16_t *o16);
+  /* Bit planes of n decisions, from sample 0 of a group on; the tail of the last group is zeroed. */
+  void (*encode_u8)(const uint8_t *labels, ptrdiff_t n, ptrdiff_t P, uint64_t *planes);
+  void (*encode_u16)(const uint16_t *labels, ptrdiff_t n, ptrdiff_t P, uint64_t *planes);
+  void (*half_to_float)(const uint16_t *in, ptrdiff_t n, float *out);
+  /* Probabilities in double from any kind; returns the first row that fails its check, or -1. */
+  ptrdiff_t (*transform_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, int kind, int renormalize, double tolerance, double *out);
+  ptrdiff_t (*transform_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, int kind, int renormalize, double tolerance, double *out);
+
+  /* decisions.h ---------------------------------------------------------------------------------------- */
+  /* out[i*ldo + j] += samples on which models i of A and j of B differ; na, nb <= 4. */
+  void (*pair_counts)(const uint64_t *A, ptrdiff_t sa, ptrdiff_t na, const uint64_t *B, ptrdiff_t sb, ptrdiff_t nb,
+                      ptrdiff_t groups, ptrdiff_t P, int64_t *out, ptrdiff_t ldo);
+  /* Samples on which A and R differ, within mask if given; ORed into any if given. */
+  int64_t (*versus)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, const uint64_t *mask, uint64_t *any);
+  /* The same, weighted: adds w of the differing samples to lanes. */
+  void (*versus_weighted)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, const uint64_t *mask,
+                          const double *w, double *lanes);
+  /* votes[c*ldv + i] += models k < K with decision c on sample i, c < C. */
+  void (*votes_u8)(const uint8_t *d, ptrdiff_t sd, ptrdiff_t K, ptrdiff_t n, ptrdiff_t C, int32_t *votes, ptrdiff_t ldv);
+  /* out[cell*C + c] += samples of the cell with decision c; cells are masks [cell][groups*8]. */
+  void (*cell_counts)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, const uint64_t *masks, ptrdiff_t cells,
+                      ptrdiff_t C, int64_t *out);
+  /* XOR + popcount of n x 512 bits, 16 independent accumulators, nothing but registers: the anchor of benches. */
+  uint64_t (*popcount_peak)(ptrdiff_t n);
+
+  /* scores.h ------------------------------------------------------------------------------------------- */
+  /* Fold K models (stride apart) of n scores into lo, hi and the shifted sums; next: prefetched, or NULL. */
+  void (*accumulate_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, float *lo, float *hi,
+                         const float *shift, double *s1, double *s2, const float *next);
+  void (*accumulate_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *lo, double *hi,
+                         const double *shift, double *s1, double *s2, const double *next);
+  void (*log_array)(const double *x, ptrdiff_t n, double *out);
+  void (*exp_array)(const double *x, ptrdiff_t n, double *out);
+  /* lanes += w * x; a weight of 0 adds nothing, whatever x; w NULL: weights 1. n < 8: lanes 0..n-1. */
+  void (*sum_lanes)(const double *x, const double *w, ptrdiff_t n, double *lanes);
+  /* Per sample: total variation, and cross-entropy in nats, of C scores against target probabilities. */
+  void (*distances_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const double *t, double *tv, double *ce, double *work);
+  void (*distances_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, const double *t, double *tv, double *ce, double *work);
+  /* The largest of n floats: what reading memory costs and nothing more. */
+  float (*read_peak)(const float *x, ptrdiff_t n);
+} rc_table;
+
+/* Best first; NULL-terminated; holds only what this processor runs. */
+const rc_table *const *rc_tables(void);
+
+/* Adds eight lanes in the one fixed order. */
+static inline double rc_fold(const double *l) {
+  return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+}
+
+#endif

@@ -1,0 +1,544 @@
+/* Scores to decisions, decisions to bit planes, labels of any integer type to bytes, and the checks on the way. */
+
+/* --- deciding ------------------------------------------------------------------------------------------------ */
+
+/* One row of more than 32 scores: the first largest, the sum in eight double lanes, the smallest. Sums of floats
+ * cannot overflow a double; sums of doubles can, and then the row counts as not finite. */
+static ptrdiff_t RC_(wide_row_f32)(const float *s, ptrdiff_t C, double *sum, double *low) {
+  VF top = VF_LOAD(s), least = top;
+  VD total[8 / VDN];
+  float one[VFN], peak, floor;
+  double lanes[8];
+  ptrdiff_t c = 0, end = C / (VFN > 8 ? VFN : 8) * (VFN > 8 ? VFN : 8);
+  for (int l = 0; l < 8 / VDN; l++) total[l] = VD_SET(0.0);
+  for (; c < end; c += 8) {
+    for (int l = 0; l < 8 / VDN; l++)
+      total[l] = VD_ADD(total[l], VF_WIDEN_LOAD(s + c + l * VDN, 0));
+    for (int l = 0; l < 8 && (VFN <= 8 || c % VFN == 0); l += VFN) {
+      VF x = VF_LOAD(s + c + l);
+      top = VF_MAX(x, top);
+      least = VF_MIN(x, least);
+    }
+  }
+  for (int l = 0; l < 8 / VDN; l++) VD_STORE(lanes + l * VDN, total[l]);
+  VF_STORE(one, top);
+  peak = one[0];
+  for (int l = 1; l < VFN; l++) peak = one[l] > peak ? one[l] : peak;
+  VF_STORE(one, least);
+  floor = one[0];
+  for (int l = 1; l < VFN; l++) floor = one[l] < floor ? one[l] : floor;
+  for (; c < C; c++) {
+    lanes[c % 8] += (double)s[c];
+    peak = s[c] > peak ? s[c] : peak;
+    floor = s[c] < floor ? s[c] : floor;
+  }
+  *sum = rc_fold(lanes);
+  *low = floor;
+  for (c = 0; c + 64 <= C; c += 64) {
+    int found = 0;
+    for (int l = 0; l < 64; l++) found |= s[c + l] == peak;
+    if (found) break;
+  }
+  while (c < C - 1 && s[c] != peak) c++;
+  return c;
+}
+
+static ptrdiff_t RC_(wide_row_f64)(const double *s, ptrdiff_t C, double *sum, double *low) {
+  VD top[8 / VDN], least[8 / VDN], total[8 / VDN];
+  double tops[8], lows[8], lanes[8];
+  for (int l = 0; l < 8 / VDN; l++) {
+    top[l] = least[l] = VD_LOAD(s + l * VDN);
+    total[l] = VD_SET(0.0);
+  }
+  ptrdiff_t c = 0;
+  for (; c + 8 <= C; c += 8)
+    for (int l = 0; l < 8 / VDN; l++) {
+      VD x = VD_LOAD(s + c + l * VDN);
+      top[l] = VD_MAX(x, top[l]);
+      least[l] = VD_MIN(x, least[l]);
+      total[l] = VD_ADD(total[l], x);
+    }
+  for (int l = 0; l < 8 / VDN; l++) {
+    VD_STORE(tops + l * VDN, top[l]);
+    VD_STORE(lows + l * VDN, least[l]);
+    VD_STORE(lanes + l * VDN, total[l]);
+  }
+  for (; c < C; c++) {
+    tops[c % 8] = s[c] > tops[c % 8] ? s[c] : tops[c % 8];
+    lows[c % 8] = s[c] < lows[c % 8] ? s[c] : lows[c % 8];
+    lanes[c % 8] += s[c];
+  }
+  for (int l = 1; l < 8; l++) {
+    tops[0] = tops[l] > tops[0] ? tops[l] : tops[0];
+    lows[0] = lows[l] < lows[0] ? lows[l] : lows[0];
+  }
+  *sum = rc_fold(lanes);
+  *low = lows[0];
+  for (c = 0; c < C - 1 && s[c] != tops[0];) c++;
+  return c;
+}
+
+/* One row, any C: the first largest score, and whether the row passes its check. */
+#define RC_DECIDE_ROW(T, NAME, WIDE)                                                                                  \
+  static ptrdiff_t RC_(NAME)(const T *s, ptrdiff_t C, int check, double tolerance, int *bad) {                  \
+    ptrdiff_t best = 0;                                                                                         \
+    double sum, low;                                                                                            \
+    int finite = 1;                                                                                             \
+    if (C <= 32) {                                                                                              \
+      T total = s[0], top = s[0], least = s[0], zero = s[0] - s[0];                                             \
+      for (ptrdiff_t c = 1; c < C; c++) {                                                                       \
+        T x = s[c];                                                                                             \
+        best = x > top ? c : best;                                                                              \
+        top = x > top ? x : top;                                                                                \
+        least = x < least ? x : least;                                                                          \
+        total += x;                                                                                             \
+        zero += x - x;                                                                                          \
+      }                                                                                                         \
+      sum = (double)total;                                                                                      \
+      low = (double)least;                                                                                              \
+      finite = zero == 0;                                                                                       \
+      if (check == RC_CHECK_PROBA) { /* in the precision of the scores, as the vector path has it */           \
+        T off = total - (T)1;                                                                                   \
+        off = off < 0 ? -off : off;                                                                             \
+        *bad = !(off <= (T)tolerance) || !(least >= 0);                                                         \
+        return best;                                                                                            \
+      }                                                                                                         \
+    } else {                                                                                                    \
+      best = RC_(WIDE)(s, C, &sum, &low);                                                                       \
+      finite = sum - sum == 0;                                                                                  \
+    }                                                                                                           \
+    double off = sum - 1.0;                                                                                     \
+    off = off < 0 ? -off : off;                                                                                 \
+    *bad = check == RC_CHECK_PROBA         ? !(off <= tolerance) || !(low >= 0)                                 \
+           : check == RC_CHECK_FINITE      ? !finite                                                            \
+           : check == RC_CHECK_NONNEGATIVE ? !finite || !(low >= 0) || !(sum > 0)                               \
+                                           : 0;                                                                 \
+    if (check == RC_CHECK_LOG) { /* -infinity is a probability of 0; NaN and +infinity are not */               \
+      int wrong = 0;                                                                                            \
+      for (ptrdiff_t c = 0; c < C; c++) wrong |= !(s[c] < (T)INFINITY);                                         \
+      *bad = wrong;                                                                                             \
+    }                                                                                                           \
+    return best;                                                                                                \
+  }
+RC_DECIDE_ROW(float, decide_row_f32, wide_row_f32)
+RC_DECIDE_ROW(double, decide_row_f64, wide_row_f64)
+#undef RC_DECIDE_ROW
+
+/* Binary scores cut at a threshold: C == 1, or C == 2 with rule->cut set. The cut is exact: a double threshold is
+ * rounded to the precision of the scores in the direction that leaves every comparison as it is. */
+#define RC_DECIDE_CUT(T, NAME, ROW, NEXT)                                                                       \
+  static ptrdiff_t RC_(NAME)(const T *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint8_t *o8, uint16_t *o16) { \
+    int check = C == 1 ? rule->check : RC_CHECK_NONE;                                                           \
+    T t = (T)rule->threshold;                                                                                   \
+    if (rule->cut == RC_CUT_FROM && (double)t < rule->threshold) t = NEXT(t, (T)INFINITY);                      \
+    if (rule->cut == RC_CUT_ABOVE) /* above t is from the next number on */                                     \
+      t = (double)t > rule->threshold ? t : NEXT(t, (T)INFINITY);                                               \
+    T low = check == RC_CHECK_FINITE || check == RC_CHECK_LOG ? (T)-INFINITY : 0;                               \
+    T high = check == RC_CHECK_FINITE ? (T)INFINITY : check == RC_CHECK_LOG ? 0 : 1;                            \
+    for (ptrdiff_t i = 0; i < n; i += 1024) { /* in pieces, so that the loops vectorise and bad rows are found */ \
+      ptrdiff_t m = n - i < 1024 ? n - i : 1024;                                                                \
+      const T *x = s + i * C + (C - 1);                                                                         \
+      if (o8) {                                                                                                 \
+        if (C == 1)                                                                                             \
+          for (ptrdiff_t j = 0; j < m; j++) o8[i + j] = x[j] >= t;                                              \
+        else                                                                                                    \
+          for (ptrdiff_t j = 0; j < m; j++) o8[i + j] = x[j * C] >= t;                                          \
+      }                                                                                                         \
+      if (o16)                                                                                                  \
+        for (ptrdiff_t j = 0; j < m; j++) o16[i + j] = x[j * C] >= t;                                           \
+      int32_t bad = 0;                                                                                          \
+      if (check == RC_CHECK_FINITE)                                                                             \
+        for (ptrdiff_t j = 0; j < m; j++) bad |= !(x[j] - x[j] == 0);                                           \
+      else if (check != RC_CHECK_NONE)                                                                          \
+        for (ptrdiff_t j = 0; j < m; j++) bad |= !(x[j] >= low) | !(x[j] <= high);                              \
+      if (C != 1 && rule->check != RC_CHECK_NONE)                                                               \
+        for (ptrdiff_t j = 0; j < m && !bad; j++) RC_(ROW)(s + (i + j) * C, C, rule->check, rule->tolerance, &bad); \
+      for (ptrdiff_t j = 0; j < m && bad; j++) {                                                                \
+        int b;                                                                                                  \
+        if (C == 1)                                                                                             \
+          b = check == RC_CHECK_FINITE ? !(x[j] - x[j] == 0) : !(x[j] >= low) || !(x[j] <= high);               \
+        else                                                                                                    \
+          RC_(ROW)(s + (i + j) * C, C, rule->check, rule->tolerance, &b);                                       \
+        if (b) return i + j;                                                                                    \
+      }                                                                                                         \
+    }                                                                                                           \
+    return -1;                                                                                                  \
+  }
+RC_DECIDE_CUT(float, decide_cut_f32, decide_row_f32, nextafterf)
+RC_DECIDE_CUT(double, decide_cut_f64, decide_row_f64, nextafter)
+#undef RC_DECIDE_CUT
+
+#define RC_DECIDE_ROWS(T, ROW)                                               \
+  for (; i < n; i++) {                                                       \
+    int bad;                                                                 \
+    ptrdiff_t d = RC_(ROW)(s + i * C, C, rule->check, rule->tolerance, &bad); \
+    if (bad) return i;                                                       \
+    if (o8) o8[i] = (uint8_t)d;                                              \
+    if (o16) o16[i] = (uint16_t)d;                                           \
+  }                                                                          \
+  return -1;
+
+static ptrdiff_t RC_(decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint8_t *o8, uint16_t *o16) {
+  if (rule->cut != RC_CUT_NONE) return RC_(decide_cut_f64)(s, n, C, rule, o8, o16);
+  ptrdiff_t i = 0;
+  RC_DECIDE_ROWS(double, decide_row_f64)
+}
+
+#if RC_X86
+/* Vector path for float rows of 2..32 classes: VFN samples at a time, one sample to a lane. Four classes of VFN rows
+ * are loaded as 128-bit pieces and transposed in registers; the last piece overlaps the one before. */
+#if RC_LEVEL == 2
+#define RC_PIECE(p, C)                                                                                                       \
+  _mm512_insertf32x4(_mm512_insertf32x4(_mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(p)), _mm_loadu_ps((p) + 4 * (C)), 1), \
+                                        _mm_loadu_ps((p) + 8 * (C)), 2), _mm_loadu_ps((p) + 12 * (C)), 3)
+#define RC_LOW(a, b) _mm512_unpacklo_ps(a, b)
+#define RC_HIGH(a, b) _mm512_unpackhi_ps(a, b)
+#define RC_LOW2(a, b) _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+#define RC_HIGH2(a, b) _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+#define RC_EVEN(a, b) _mm512_permutex2var_ps(a, _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0), b)
+#define RC_ODD(a, b) _mm512_permutex2var_ps(a, _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1), b)
+#define RC_INT __m512i
+#define RC_INT_ZERO _mm512_setzero_si512()
+/* best, index: where x > best */
+#define RC_UPDATE(best, index, x, c)                                  \
+  do {                                                                \
+    __mmask16 m_ = _mm512_cmp_ps_mask(x, best, _CMP_GT_OQ);           \
+    index = _mm512_mask_mov_epi32(index, m_, _mm512_set1_epi32(c));   \
+    best = _mm512_mask_mov_ps(best, m_, x);                           \
+  } while (0)
+#define RC_STORE_BYTES(p, index) _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8(index))
+#define RC_STORE_WORDS(p, index) _mm256_storeu_si256((__m256i *)(p), _mm512_cvtepi32_epi16(index))
+#define RC_ROW_BAD(sum, signs, tol)                                                                                 \
+  (_cvtmask16_u32(_mm512_cmp_ps_mask(_mm512_abs_ps(_mm512_sub_ps(sum, _mm512_set1_ps(1.0f))), tol, _CMP_NLE_UQ)) | \
+   _cvtmask16_u32(_mm512_movepi32_mask(_mm512_castps_si512(signs))))
+#elif RC_LEVEL == 1
+#define RC_PIECE(p, C) _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps((p) + 4 * (C)), 1)
+#define RC_LOW(a, b) _mm256_unpacklo_ps(a, b)
+#define RC_HIGH(a, b) _mm256_unpackhi_ps(a, b)
+#define RC_LOW2(a, b) _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
+#define RC_HIGH2(a, b) _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
+#define RC_EVEN(a, b) \
+  _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xD8))
+#define RC_ODD(a, b) \
+  _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD)), 0xD8))
+#define RC_INT __m256i
+#define RC_INT_ZERO _mm256_setzero_si256()
+#define RC_UPDATE(best, index, x, c)                                                                       \
+  do {                                                                                                     \
+    __m256 m_ = _mm256_cmp_ps(x, best, _CMP_GT_OQ);                                                        \
+    index = _mm256_blendv_epi8(index, _mm256_set1_epi32(c), _mm256_castps_si256(m_));                      \
+    best = _mm256_blendv_ps(best, x, m_);                                                                  \
+  } while (0)
+#define RC_STORE_WORDS(p, index) \
+  _mm_storeu_si128((__m128i *)(p), _mm_packus_epi32(_mm256_castsi256_si128(index), _mm256_extracti128_si256(index, 1)))
+#define RC_STORE_BYTES(p, index)                                                                                        \
+  do {                                                                                                                  \
+    __m128i w_ = _mm_packus_epi32(_mm256_castsi256_si128(index), _mm256_extracti128_si256(index, 1));                   \
+    _mm_storel_epi64((__m128i *)(p), _mm_packus_epi16(w_, w_));                                                         \
+  } while (0)
+#define RC_ROW_BAD(sum, signs, tol)                                                                                       \
+  (_mm256_movemask_ps(_mm256_cmp_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(sum, _mm256_set1_ps(1.0f))), tol, _CMP_NLE_UQ)) | \
+   _mm256_movemask_ps(signs))
+#else
+#define RC_PIECE(p, C) _mm_loadu_ps(p)
+#define RC_LOW(a, b) _mm_unpacklo_ps(a, b)
+#define RC_HIGH(a, b) _mm_unpackhi_ps(a, b)
+#define RC_LOW2(a, b) _mm_castpd_ps(_mm_unpacklo_pd(_mm_castps_pd(a), _mm_castps_pd(b)))
+#define RC_HIGH2(a, b) _mm_castpd_ps(_mm_unpackhi_pd(_mm_castps_pd(a), _mm_castps_pd(b)))
+#define RC_EVEN(a, b) _mm_shuffle_ps(a, b, 0x88)
+#define RC_ODD(a, b) _mm_shuffle_ps(a, b, 0xDD)
+#define RC_INT __m128i
+#define RC_INT_ZERO _mm_setzero_si128()
+#define RC_UPDATE(best, index, x, c)                                                                       \
+  do {                                                                                                     \
+    __m128 m_ = _mm_cmpgt_ps(x, best);                                                                     \
+    __m128i mi_ = _mm_castps_si128(m_);                                                                    \
+    index = _mm_or_si128(_mm_and_si128(mi_, _mm_set1_epi32(c)), _mm_andnot_si128(mi_, index));             \
+    best = _mm_or_ps(_mm_and_ps(m_, x), _mm_andnot_ps(m_, best));                                          \
+  } while (0)
+#define RC_STORE_BYTES(p, index)                                                \
+  do {                                                                          \
+    int32_t v_[4];                                                              \
+    _mm_storeu_si128((__m128i *)v_, index);                                     \
+    for (int l_ = 0; l_ < 4; l_++) (p)[l_] = (uint8_t)v_[l_];                   \
+  } while (0)
+#define RC_STORE_WORDS(p, index)                                                \
+  do {                                                                          \
+    int32_t v_[4];                                                              \
+    _mm_storeu_si128((__m128i *)v_, index);                                     \
+    for (int l_ = 0; l_ < 4; l_++) (p)[l_] = (uint16_t)v_[l_];                  \
+  } while (0)
+#define RC_ROW_BAD(sum, signs, tol)                                                                             \
+  (_mm_movemask_ps(_mm_cmpnle_ps(_mm_andnot_ps(_mm_set1_ps(-0.0f), _mm_sub_ps(sum, _mm_set1_ps(1.0f))), tol)) | \
+   _mm_movemask_ps(signs))
+#endif
+
+#define RC_TAKE(x, c)            \
+  do {                           \
+    if ((c) == 0) {              \
+      best = total = signs = x;  \
+    } else {                     \
+      RC_UPDATE(best, index, x, c); \
+      total = VF_ADD(total, x);  \
+      signs = VF_OR(signs, x);   \
+    }                            \
+  } while (0)
+
+/* VFN rows from s on; C is a constant where the caller's is. Piece r holds rows r, 4 + r, ..., so that lane l ends up
+ * with row l. Returns whether a row looks wrong: off in its sum (NaN and infinity are), or with a sign bit anywhere. */
+RC_INLINE int RC_(decide_lanes)(const float *s, ptrdiff_t C, VF tolerance, uint8_t *o8, uint16_t *o16) {
+  VF best = VF_SET(0.0f), total = best, signs = best;
+  RC_INT index = RC_INT_ZERO;
+  if (C == 2) {
+    VF a = VF_LOAD(s), b = VF_LOAD(s + VFN);
+    VF x = RC_EVEN(a, b), y = RC_ODD(a, b);
+    RC_TAKE(x, 0);
+    RC_TAKE(y, 1);
+  } else {
+    _Pragma("GCC unroll 8") for (ptrdiff_t c0 = 0; c0 < C; c0 += 4) {
+      ptrdiff_t at = C >= 4 && c0 + 4 > C ? C - 4 : c0, skip = c0 - at;
+      const float *p = s + at;
+      VF r0 = RC_PIECE(p, C), r1 = RC_PIECE(p + C, C), r2 = RC_PIECE(p + 2 * C, C), r3 = RC_PIECE(p + 3 * C, C);
+      VF a = RC_LOW(r0, r1), b = RC_LOW(r2, r3), h = RC_HIGH(r0, r1), k = RC_HIGH(r2, r3);
+      if (skip < 1) { VF x = RC_LOW2(a, b); RC_TAKE(x, at); }
+      if (skip < 2) { VF x = RC_HIGH2(a, b); RC_TAKE(x, at + 1); }
+      if (skip < 3) { VF x = RC_LOW2(h, k); RC_TAKE(x, at + 2); }
+      if (C >= 4) { VF x = RC_HIGH2(h, k); RC_TAKE(x, at + 3); }
+    }
+  }
+  if (o8) RC_STORE_BYTES(o8, index);
+  if (o16) RC_STORE_WORDS(o16, index);
+  return RC_ROW_BAD(total, signs, tolerance) != 0;
+}
+#undef RC_TAKE
+#undef RC_PIECE
+#undef RC_LOW
+#undef RC_HIGH
+#undef RC_LOW2
+#undef RC_HIGH2
+#undef RC_EVEN
+#undef RC_ODD
+#undef RC_INT
+#undef RC_INT_ZERO
+#undef RC_UPDATE
+#undef RC_STORE_BYTES
+#undef RC_STORE_WORDS
+#undef RC_ROW_BAD
+
+/* Rows as far as the lanes can take them (C == 3 reads one float beyond its rows). Rows that look wrong are decided
+ * one by one: a -0 is legal, and the error has to name the row. */
+#define RC_DECIDE_FIXED(C)                                                                                    \
+  for (; i + VFN < n + (C != 3); i += VFN)                                                                    \
+    if (RC_(decide_lanes)(s + i * (C), (C), tol, o8 ? o8 + i : NULL, o16 ? o16 + i : NULL) && checked)        \
+      for (ptrdiff_t j = i; j < i + VFN; j++) {                                                               \
+        int bad;                                                                                              \
+        RC_(decide_row_f32)(s + j * (C), (C), RC_CHECK_PROBA, rule->tolerance, &bad);                         \
+        if (bad) return j;                                                                                    \
+      }
+#endif
+
+static ptrdiff_t RC_(decide_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint8_t *o8, uint16_t *o16) {
+  if (rule->cut != RC_CUT_NONE) return RC_(decide_cut_f32)(s, n, C, rule, o8, o16);
+  ptrdiff_t i = 0;
+#if RC_X86
+  if (C >= 2 && C <= 32 && (rule->check == RC_CHECK_PROBA || rule->check == RC_CHECK_NONE)) {
+    VF tol = VF_SET((float)rule->tolerance);
+    int checked = rule->check == RC_CHECK_PROBA;
+    switch (C) { /* constants let the pieces unroll */
+      case 2: RC_DECIDE_FIXED(2); break;
+      case 3: RC_DECIDE_FIXED(3); break;
+      case 4: RC_DECIDE_FIXED(4); break;
+      case 5: RC_DECIDE_FIXED(5); break;
+      case 6: RC_DECIDE_FIXED(6); break;
+      case 7: RC_DECIDE_FIXED(7); break;
+      case 8: RC_DECIDE_FIXED(8); break;
+      case 10: RC_DECIDE_FIXED(10); break;
+      default: RC_DECIDE_FIXED(C); break;
+    }
+  }
+#undef RC_DECIDE_FIXED
+#endif
+  RC_DECIDE_ROWS(float, decide_row_f32)
+}
+#undef RC_DECIDE_ROWS
+
+/* --- labels ---------------------------------------------------------------------------------------------------- */
+
+#define RC_NARROW(T)                                                                                  \
+  do {                                                                                                \
+    const T *x = (const T *)labels;                                                                   \
+    for (ptrdiff_t i = 0; i < n; i += 1024) {                                                         \
+      ptrdiff_t m = n - i < 1024 ? n - i : 1024;                                                      \
+      uint64_t bad = 0; /* negative values are huge as unsigned ones */                               \
+      for (ptrdiff_t j = 0; j < m; j++) bad |= (uint64_t)((uint64_t)(int64_t)x[i + j] > top);         \
+      if (bad)                                                                                        \
+        for (ptrdiff_t j = 0; j < m; j++)                                                             \
+          if ((uint64_t)(int64_t)x[i + j] > top) return i + j;                                        \
+      if (o8)                                                                                         \
+        for (ptrdiff_t j = 0; j < m; j++) o8[i + j] = (uint8_t)x[i + j];                              \
+      if (o16)                                                                                        \
+        for (ptrdiff_t j = 0; j < m; j++) o16[i + j] = (uint16_t)x[i + j];                            \
+    }                                                                                                 \
+  } while (0)
+
+static ptrdiff_t RC_(narrow)(const void *labels, int type, ptrdiff_t n, uint64_t limit, uint8_t *o8, uint16_t *o16) {
+  uint64_t top = limit - 1;
+  switch (type) {
+    case RC_I8: RC_NARROW(int8_t); break;
+    case RC_U8: {
+      const uint8_t *x = (const uint8_t *)labels;
+      uint8_t largest = 0;
+      for (ptrdiff_t i = 0; i < n; i++) largest = x[i] > largest ? x[i] : largest;
+      if (largest > top) RC_NARROW(uint8_t);
+      if (o8 && o8 != x) memcpy(o8, x, (size_t)n);
+      if (o16)
+        for (ptrdiff_t i = 0; i < n; i++) o16[i] = x[i];
+      break;
+    }
+    case RC_I16: RC_NARROW(int16_t); break;
+    case RC_U16: RC_NARROW(uint16_t); break;
+    case RC_I32: RC_NARROW(int32_t); break;
+    case RC_U32: RC_NARROW(uint32_t); break;
+    case RC_I64: RC_NARROW(int64_t); break;
+    default: RC_NARROW(uint64_t); break;
+  }
+  return -1;
+}
+#undef RC_NARROW
+
+/* Planes first..first+count-1 of one group from 512 bytes: bit b of a byte goes to plane first + b. */
+static void RC_(encode_group)(const uint8_t *d, ptrdiff_t first, ptrdiff_t count, uint64_t *group) {
+  for (ptrdiff_t w = 0; w < 8; w++) {
+    const uint8_t *x = d + 64 * w;
+#if RC_X86 && RC_LEVEL == 2
+    __m512i v = _mm512_loadu_si512((const void *)x);
+    for (ptrdiff_t b = 0; b < count; b++)
+      group[(first + b) * 8 + w] = _cvtmask64_u64(_mm512_test_epi8_mask(v, _mm512_set1_epi8((char)(1 << b))));
+#elif RC_X86 && RC_LEVEL == 1
+    __m256i v0 = _mm256_loadu_si256((const __m256i *)x), v1 = _mm256_loadu_si256((const __m256i *)(x + 32));
+    for (ptrdiff_t b = 0; b < count; b++) {
+      __m128i by = _mm_cvtsi32_si128(7 - (int)b);
+      uint64_t lo = (uint32_t)_mm256_movemask_epi8(_mm256_sll_epi16(v0, by));
+      uint64_t hi = (uint32_t)_mm256_movemask_epi8(_mm256_sll_epi16(v1, by));
+      group[(first + b) * 8 + w] = lo | hi << 32;
+    }
+#elif RC_X86
+    for (ptrdiff_t b = 0; b < count; b++) {
+      __m128i by = _mm_cvtsi32_si128(7 - (int)b);
+      uint64_t word = 0;
+      for (int q = 0; q < 4; q++) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(x + 16 * q));
+        word |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_sll_epi16(v, by)) << (16 * q);
+      }
+      group[(first + b) * 8 + w] = word;
+    }
+#else
+    for (ptrdiff_t b = 0; b < count; b++) {
+      uint64_t word = 0;
+      for (int q = 0; q < 64; q++) word |= (uint64_t)((x[q] >> b) & 1) << q;
+      group[(first + b) * 8 + w] = word;
+    }
+#endif
+  }
+}
+
+static void RC_(encode_u8)(const uint8_t *labels, ptrdiff_t n, ptrdiff_t P, uint64_t *planes) {
+  for (ptrdiff_t i = 0; i < n; i += RC_GROUP, planes += P * 8) {
+    if (n - i >= RC_GROUP) {
+      RC_(encode_group)(labels + i, 0, P, planes);
+    } else {
+      uint8_t last[RC_GROUP] = {0};
+      memcpy(last, labels + i, (size_t)(n - i));
+      RC_(encode_group)(last, 0, P, planes);
+    }
+  }
+}
+
+static void RC_(encode_u16)(const uint16_t *labels, ptrdiff_t n, ptrdiff_t P, uint64_t *planes) {
+  for (ptrdiff_t i = 0; i < n; i += RC_GROUP, planes += P * 8) {
+    ptrdiff_t m = n - i < RC_GROUP ? n - i : RC_GROUP;
+    uint8_t low[RC_GROUP] = {0}, high[RC_GROUP] = {0};
+    for (ptrdiff_t j = 0; j < m; j++) {
+      low[j] = (uint8_t)labels[i + j];
+      high[j] = (uint8_t)(labels[i + j] >> 8);
+    }
+    RC_(encode_group)(low, 0, P < 8 ? P : 8, planes);
+    if (P > 8) RC_(encode_group)(high, 8, P - 8, planes);
+  }
+}
+
+/* --- conversions ------------------------------------------------------------------------------------------------ */
+
+static void RC_(half_to_float)(const uint16_t *in, ptrdiff_t n, float *out) {
+  ptrdiff_t i = 0;
+#if RC_X86 && RC_LEVEL == 2
+  for (; i + 16 <= n; i += 16) _mm512_storeu_ps(out + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(in + i))));
+#elif RC_X86 && RC_LEVEL == 1
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(in + i))));
+#endif
+  for (; i < n; i++) {
+    uint32_t h = in[i], sign = (h & 0x8000u) << 16, rest = h & 0x7fffu, u;
+    float f;
+    if (rest >= 0x7c00u) {
+      u = 0x7f800000u | (rest & 0x3ffu) << 13; /* infinity, NaN */
+      memcpy(&f, &u, 4);
+    } else if (rest >= 0x400u) {
+      u = (rest << 13) + (112u << 23);
+      memcpy(&f, &u, 4);
+    } else {
+      f = (float)rest * 0x1p-24f; /* subnormal halves are exact floats */
+    }
+    memcpy(&u, &f, 4);
+    u |= sign;
+    memcpy(&out[i], &u, 4);
+  }
+}
+
+static void RC_(exp_array)(const double *x, ptrdiff_t n, double *out) {
+  for (ptrdiff_t i = 0; i < n; i++) out[i] = RC_(exp)(x[i]);
+}
+
+static void RC_(log_array)(const double *x, ptrdiff_t n, double *out) {
+  for (ptrdiff_t i = 0; i < n; i++) out[i] = RC_(log)(x[i]);
+}
+
+#define RC_TRANSFORM(T, NAME)                                                                                   \
+  static ptrdiff_t RC_(NAME)(const T *s, ptrdiff_t n, ptrdiff_t C, int kind, int renormalize, double tolerance, \
+                             double *out) {                                                                     \
+    ptrdiff_t bad = -1;                                                                                         \
+    if (C == 1) { /* P(class 1), its logarithm, or its logit */                                                 \
+      for (ptrdiff_t i = 0; i < n; i++) {                                                                       \
+        double x = (double)s[i];                                                                                \
+        out[i] = kind == RC_LOGITS && x > 0 ? -x : x;                                                           \
+      }                                                                                                         \
+      if (kind != RC_PROBA) RC_(exp_array)(out, n, out);                                                        \
+      if (kind == RC_LOGITS) /* e / (1 + e) with e = exp(-|x|), or 1 / (1 + e) */                               \
+        for (ptrdiff_t i = 0; i < n; i++) out[i] = (s[i] > 0 ? 1.0 : out[i]) / (1.0 + out[i]);                  \
+      return -1;                                                                                                \
+    }                                                                                                           \
+    int soft = kind == RC_LOGITS || (kind == RC_LOG_PROBA && renormalize);                                      \
+    for (ptrdiff_t i = 0; i < n; i++) {                                                                         \
+      double top = soft ? (double)s[i * C] : 0.0;                                                               \
+      if (soft)                                                                                                 \
+        for (ptrdiff_t c = 1; c < C; c++) top = (double)s[i * C + c] > top ? (double)s[i * C + c] : top;        \
+      for (ptrdiff_t c = 0; c < C; c++) out[i * C + c] = (double)s[i * C + c] - top;                            \
+    }                                                                                                           \
+    if (kind != RC_PROBA) RC_(exp_array)(out, n * C, out);                                                      \
+    for (ptrdiff_t i = 0; i < n; i++) {                                                                         \
+      double lanes[8] = {0}, *row = out + i * C;                                                                \
+      RC_(sum_lanes)(row, NULL, C, lanes);                                                                      \
+      double sum = rc_fold(lanes);                                                                              \
+      if (kind == RC_LOG_PROBA && !renormalize) {                                                               \
+        double off = sum - 1.0;                                                                                 \
+        if (!((off < 0 ? -off : off) <= tolerance) && bad < 0) bad = i;                                         \
+      } else {                                                                                                  \
+        if (!(sum > 0) && bad < 0) bad = i;                                                                     \
+        for (ptrdiff_t c = 0; c < C; c++) row[c] /= sum;                                                        \
+      }                                                                                                         \
+    }                                                                                                           \
+    return bad;                                                                                                 \
+  }
+static void RC_(sum_lanes)(const double *x, const double *w, ptrdiff_t n, double *lanes);
+RC_TRANSFORM(float, transform_f32)
+RC_TRANSFORM(double, transform_f64)
+#undef RC_TRANSFORM

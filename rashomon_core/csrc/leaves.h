@@ -1,0 +1,15 @@
+/* Everything that is compiled once per instruction set. No include guard: dispatch.c includes it several times. */
+#include "simd.h"
+#include "mathx.h"
+#include "encode.h"
+#include "decisions.h"
+#include "scores.h"
+
+static const rc_table RC_(table) = {
+    RC_TEXT(RC_ISA),
+    RC_(decide_f32), RC_(decide_f64), RC_(narrow), RC_(encode_u8), RC_(encode_u16), RC_(half_to_float),
+    RC_(transform_f32), RC_(transform_f64),
+    RC_(pair_counts), RC_(versus), RC_(versus_weighted), RC_(votes_u8), RC_(cell_counts), RC_(popcount_peak),
+    RC_(accumulate_f32), RC_(accumulate_f64), RC_(log_array), RC_(exp_array), RC_(sum_lanes),
+    RC_(distances_f32), RC_(distances_f64), RC_(read_peak),
+};

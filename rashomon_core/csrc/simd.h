@@ -1,0 +1,121 @@
+/* A few vector words, redefined for each instruction set: VF holds VFN floats, VD holds VDN doubles, and the
+ * floats of a VF widen into VF_PARTS VDs, straight from memory (half the instructions of splitting a register). RC_LEVEL 0 without x86 is plain C with one lane. MIN and MAX are a < b ? a : b and
+ * a > b ? a : b, as x86 has them: the second operand wins when the two are unordered or equal. */
+#undef VF
+#undef VFN
+#undef VD
+#undef VDN
+#undef VF_PARTS
+#undef VF_LOAD
+#undef VF_STORE
+#undef VF_SET
+#undef VF_ADD
+#undef VF_SUB
+#undef VF_MIN
+#undef VF_MAX
+#undef VF_OR
+#undef VD_LOAD
+#undef VD_STORE
+#undef VD_SET
+#undef VD_ADD
+#undef VD_SUB
+#undef VD_MUL
+#undef VD_MIN
+#undef VD_MAX
+#undef VF_WIDEN_LOAD
+
+#if RC_X86 && RC_LEVEL == 2
+#define VF __m512
+#define VFN 16
+#define VD __m512d
+#define VDN 8
+#define VF_PARTS 2
+#define VF_LOAD(p) _mm512_loadu_ps(p)
+#define VF_STORE(p, x) _mm512_storeu_ps(p, x)
+#define VF_SET(x) _mm512_set1_ps(x)
+#define VF_ADD(a, b) _mm512_add_ps(a, b)
+#define VF_SUB(a, b) _mm512_sub_ps(a, b)
+#define VF_MIN(a, b) _mm512_min_ps(a, b)
+#define VF_MAX(a, b) _mm512_max_ps(a, b)
+#define VF_OR(a, b) _mm512_or_ps(a, b)
+#define VD_LOAD(p) _mm512_loadu_pd(p)
+#define VD_STORE(p, x) _mm512_storeu_pd(p, x)
+#define VD_SET(x) _mm512_set1_pd(x)
+#define VD_ADD(a, b) _mm512_add_pd(a, b)
+#define VD_SUB(a, b) _mm512_sub_pd(a, b)
+#define VD_MUL(a, b) _mm512_mul_pd(a, b)
+#define VD_MIN(a, b) _mm512_min_pd(a, b)
+#define VD_MAX(a, b) _mm512_max_pd(a, b)
+#define VF_WIDEN_LOAD(p, part) _mm512_cvtps_pd(_mm256_loadu_ps((p) + 8 * (part)))
+
+#elif RC_X86 && RC_LEVEL == 1
+#define VF __m256
+#define VFN 8
+#define VD __m256d
+#define VDN 4
+#define VF_PARTS 2
+#define VF_LOAD(p) _mm256_loadu_ps(p)
+#define VF_STORE(p, x) _mm256_storeu_ps(p, x)
+#define VF_SET(x) _mm256_set1_ps(x)
+#define VF_ADD(a, b) _mm256_add_ps(a, b)
+#define VF_SUB(a, b) _mm256_sub_ps(a, b)
+#define VF_MIN(a, b) _mm256_min_ps(a, b)
+#define VF_MAX(a, b) _mm256_max_ps(a, b)
+#define VF_OR(a, b) _mm256_or_ps(a, b)
+#define VD_LOAD(p) _mm256_loadu_pd(p)
+#define VD_STORE(p, x) _mm256_storeu_pd(p, x)
+#define VD_SET(x) _mm256_set1_pd(x)
+#define VD_ADD(a, b) _mm256_add_pd(a, b)
+#define VD_SUB(a, b) _mm256_sub_pd(a, b)
+#define VD_MUL(a, b) _mm256_mul_pd(a, b)
+#define VD_MIN(a, b) _mm256_min_pd(a, b)
+#define VD_MAX(a, b) _mm256_max_pd(a, b)
+#define VF_WIDEN_LOAD(p, part) _mm256_cvtps_pd(_mm_loadu_ps((p) + 4 * (part)))
+
+#elif RC_X86
+#define VF __m128
+#define VFN 4
+#define VD __m128d
+#define VDN 2
+#define VF_PARTS 2
+#define VF_LOAD(p) _mm_loadu_ps(p)
+#define VF_STORE(p, x) _mm_storeu_ps(p, x)
+#define VF_SET(x) _mm_set1_ps(x)
+#define VF_ADD(a, b) _mm_add_ps(a, b)
+#define VF_SUB(a, b) _mm_sub_ps(a, b)
+#define VF_MIN(a, b) _mm_min_ps(a, b)
+#define VF_MAX(a, b) _mm_max_ps(a, b)
+#define VF_OR(a, b) _mm_or_ps(a, b)
+#define VD_LOAD(p) _mm_loadu_pd(p)
+#define VD_STORE(p, x) _mm_storeu_pd(p, x)
+#define VD_SET(x) _mm_set1_pd(x)
+#define VD_ADD(a, b) _mm_add_pd(a, b)
+#define VD_SUB(a, b) _mm_sub_pd(a, b)
+#define VD_MUL(a, b) _mm_mul_pd(a, b)
+#define VD_MIN(a, b) _mm_min_pd(a, b)
+#define VD_MAX(a, b) _mm_max_pd(a, b)
+#define VF_WIDEN_LOAD(p, part) _mm_cvtps_pd(_mm_castpd_ps(_mm_load_sd((const double *)((p) + 2 * (part)))))
+
+#else
+#define VF float
+#define VFN 1
+#define VD double
+#define VDN 1
+#define VF_PARTS 1
+#define VF_LOAD(p) (*(p))
+#define VF_STORE(p, x) (*(p) = (x))
+#define VF_SET(x) (x)
+#define VF_ADD(a, b) ((a) + (b))
+#define VF_SUB(a, b) ((a) - (b))
+#define VF_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define VF_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define VD_LOAD(p) (*(p))
+#define VD_STORE(p, x) (*(p) = (x))
+#define VD_SET(x) (x)
+#define VD_ADD(a, b) ((a) + (b))
+#define VD_SUB(a, b) ((a) - (b))
+#define VD_MUL(a, b) ((a) * (b))
+#define VD_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define VD_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define VF_WIDEN_LOAD(p, part) ((double)(p)[part])
+#endif

@@ -1,0 +1,52 @@
+"""Extension list and flags only; all metadata is in pyproject.toml.
+
+Environment variables of the build:
+RASHOMON_CORE_DEBUG=1   bounds checks, wraparound checks and C assertions on (the suite runs once so in CI)
+"""
+
+import os
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("RASHOMON_CORE_DEBUG", "0") not in ("", "0")
+LIMITED_COMPILER = sys.platform == "win32"
+
+if LIMITED_COMPILER:
+    FLAGS = ["/O2", "/fp:precise"]
+else:
+    # No fused multiply-add: results must be the same bits on every instruction set.
+    FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+    FLAGS += ["-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas", "-UNDEBUG" if DEBUG else "-DNDEBUG"]
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": DEBUG,
+    "initializedcheck": DEBUG,
+    "cdivision": not DEBUG,
+    "freethreading_compatible": True,
+}
+
+CSRC = "rashomon_core/csrc"
+HEADERS = sorted(f"{CSRC}/{name}" for name in os.listdir(CSRC) if name.endswith(".h"))
+# Only _cpu carries compiled leaves; the other modules reach them through its function table.
+SOURCES = {"_cpu": [f"{CSRC}/dispatch.c"], "_encode": [], "_decisions": [], "_scores": []}
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                f"rashomon_core.{name}",
+                [f"rashomon_core/{name}.pyx", *extra],
+                include_dirs=[CSRC],
+                depends=HEADERS,
+                extra_compile_args=FLAGS,
+            )
+            for name, extra in SOURCES.items()
+        ],
+        compiler_directives=DIRECTIVES,
+        build_dir=os.environ.get("RASHOMON_CORE_BUILD_DIR", "build/cython"),
+    )
+)

@@ -31,10 +31,16 @@ cdef extern from "dispatch.h" nogil:
 
     double rc_fold(const double *lanes)
 
+    ctypedef struct rc_cell32:
+        pass
+    ctypedef struct rc_cell64:
+        pass
+
     ctypedef struct rc_table:
         const char *name
         Py_ssize_t (*decide_f32)(const float *, Py_ssize_t, Py_ssize_t, const rc_rule *, uint8_t *, uint16_t *) noexcept nogil
         Py_ssize_t (*decide_f64)(const double *, Py_ssize_t, Py_ssize_t, const rc_rule *, uint8_t *, uint16_t *) noexcept nogil
+        Py_ssize_t (*decide_bits_f32)(const float *, Py_ssize_t, Py_ssize_t, const rc_rule *, uint64_t *) noexcept nogil
         Py_ssize_t (*narrow)(const void *, int, Py_ssize_t, uint64_t, uint8_t *, uint16_t *) noexcept nogil
         void (*encode_u8)(const uint8_t *, Py_ssize_t, Py_ssize_t, uint64_t *) noexcept nogil
         void (*encode_u16)(const uint16_t *, Py_ssize_t, Py_ssize_t, uint64_t *) noexcept nogil
@@ -47,13 +53,20 @@ cdef extern from "dispatch.h" nogil:
         void (*versus_weighted)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, const uint64_t *,
                                 const double *, double *) noexcept nogil
         void (*votes_u8)(const uint8_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int32_t *, Py_ssize_t) noexcept nogil
+        void (*votes_bits)(const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, int32_t *, int32_t *) noexcept nogil
         void (*cell_counts)(const uint64_t *, Py_ssize_t, Py_ssize_t, const uint64_t *, Py_ssize_t, Py_ssize_t,
                             int64_t *) noexcept nogil
         uint64_t (*popcount_peak)(Py_ssize_t) noexcept nogil
-        void (*accumulate_f32)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, float *, const float *,
-                               double *, double *, const float *) noexcept nogil
-        void (*accumulate_f64)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, double *, const double *,
-                               double *, double *, const double *) noexcept nogil
+        void (*fold_f32)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, rc_cell32 *, const float *) noexcept nogil
+        void (*fold_f64)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, rc_cell64 *, const double *) noexcept nogil
+        void (*open_f32)(rc_cell32 *, Py_ssize_t, const float *, const float *, const float *, const float *,
+                         const double *, const double *) noexcept nogil
+        void (*open_f64)(rc_cell64 *, Py_ssize_t, const double *, const double *, const double *, const double *,
+                         const double *, const double *) noexcept nogil
+        void (*close_f32)(const rc_cell32 *, Py_ssize_t, float *, float *, float *, double *, double *, double *,
+                          double, double) noexcept nogil
+        void (*close_f64)(const rc_cell64 *, Py_ssize_t, double *, double *, double *, double *, double *, double *,
+                          double, double) noexcept nogil
         void (*log_array)(const double *, Py_ssize_t, double *) noexcept nogil
         void (*exp_array)(const double *, Py_ssize_t, double *) noexcept nogil
         void (*sum_lanes)(const double *, const double *, Py_ssize_t, double *) noexcept nogil

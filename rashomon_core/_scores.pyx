@@ -8,7 +8,6 @@ Inside a strip the work goes piece by piece: deciding a piece needs its scores a
 idle, so the next piece is prefetched there. (Measured: without it the pass reaches 50 % of the read bandwidth.)
 """
 
-from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from rashomon_core._cpu cimport (
     RC_BLOCK, RC_CHECK_FINITE, RC_CHECK_LOG, RC_CHECK_NONE, RC_CHECK_NONNEGATIVE, RC_CHECK_PROBA, RC_CUT_ABOVE,
-    RC_CUT_FROM, RC_CUT_NONE, RC_GROUP, RC_LOG_PROBA, RC_LOGITS, RC_PROBA, leaves, rc_fold, rc_rule, rc_table,
+    RC_CUT_FROM, RC_CUT_NONE, RC_GROUP, RC_LOG_PROBA, RC_LOGITS, RC_PROBA, leaves, rc_cell32, rc_cell64, rc_fold, rc_rule, rc_table,
 )
 
 from rashomon_core._encode import KIND_CODES, group_count, plane_count, type_code
@@ -57,6 +56,9 @@ cdef class TilePass:
         Scores are folded as float32 (proba in float16 or float32), else as float64.
     lo, hi, shift : (S, columns) float32 or float64;  s1, s2 : (S, columns) float64
         Smallest and largest score, score of the first model, sums of (s - shift) and of its square.
+    variance : (S, columns) float64
+        Score variance with ``ddof``, written after the last model; when all models come in one block, shift, s1
+        and s2 are not needed.
     votes : (C, S) int32 for C <= VOTE_CLASSES, else (S, C)
     planes : (M, G, P, 8) uint64, any model stride: the decisions
     decisions : (M, S) uint8 or uint16: the decisions as numbers
@@ -76,6 +78,8 @@ cdef class TilePass:
     cdef void *shift
     cdef double *s1
     cdef double *s2
+    cdef double *variance
+    cdef double ddof
     cdef int32_t *votes
     cdef uint64_t *planes
     cdef Py_ssize_t plane_stride
@@ -95,9 +99,10 @@ cdef class TilePass:
     cdef double *loss_totals
     cdef int use_log_loss, use_tv, use_ce
     cdef int decide_needed
+    cdef bint bits  # binary float scores are decided straight into words, not into bytes
 
     def __init__(self, *, n_samples, columns, n_classes, n_models, kind="proba", renormalize=False, tolerance=1e-6,
-                 threshold=None, single=True, lo=None, hi=None, shift=None, s1=None, s2=None, votes=None, planes=None,
+                 threshold=None, single=True, lo=None, hi=None, shift=None, s1=None, s2=None, variance=None, ddof=0, votes=None, planes=None,
                  decisions=None, references=None, masks=None, mismatches=None, unions=None, weights=None,
                  mismatch_lanes=None, mismatch_totals=None, y=None, target=None, loss_lanes=None, loss_totals=None,
                  losses=()):
@@ -113,13 +118,17 @@ cdef class TilePass:
                 self.rule.threshold = 0.0
         if threshold is not None:
             self.rule.cut, self.rule.threshold = RC_CUT_FROM, threshold
-        self.keep = (lo, hi, shift, s1, s2, votes, planes, decisions, references, masks, mismatches, unions, weights,
+        self.keep = (lo, hi, shift, s1, s2, variance, votes, planes, decisions, references, masks, mismatches, unions, weights,
                      mismatch_lanes, mismatch_totals, y, target, loss_lanes, loss_totals)
         self.lo = NULL if lo is None else _data(lo)
         self.hi = NULL if hi is None else _data(hi)
         self.shift = NULL if shift is None else _data(shift)
         self.s1 = NULL if s1 is None else <double *>_data(s1)
         self.s2 = NULL if s2 is None else <double *>_data(s2)
+        self.variance = NULL if variance is None else <double *>_data(variance)
+        self.ddof = ddof
+        if lo is not None and variance is None and s1 is None:
+            raise ValueError("internal: ranges need s1, s2 and shift, or variance")
         self.votes = NULL if votes is None else <int32_t *>_data(votes)
         self.plane_stride = self.groups * self.P * 8
         cdef size_t address
@@ -151,6 +160,7 @@ cdef class TilePass:
         self.use_ce = "cross_entropy" in losses
         self.decide_needed = (votes is not None or planes is not None or decisions is not None
                               or references is not None)
+        self.bits = (columns in (1, 2) and single and kind == "proba" and not renormalize and decisions is None)
 
     def update(self, block, Py_ssize_t first_model, Py_ssize_t first_sample) -> bool:
         """Take in a block of models and samples; return whether all its values were valid.
@@ -175,7 +185,7 @@ cdef class TilePass:
             type = type_code(block.dtype)
         # strips are whole groups; pieces are what is decided and folded at a time
         cdef Py_ssize_t strip = max(1, min(8, STRIP_SCORES // (RC_GROUP * C))) * RC_GROUP
-        cdef Py_ssize_t piece = max(8, min(strip, PIECE_SCORES // C // 16 * 16))
+        cdef Py_ssize_t piece = max(8, min(strip, PIECE_SCORES // C // 64 * 64 if C <= 2 else PIECE_SCORES // C // 16 * 16))
         cdef Py_ssize_t K = STRIP_MODELS
         # accumulators of a group that do not fit the cache: all models piece by piece, else all pieces model by model
         cdef bint grouped = RC_GROUP * C <= 2 * STRIP_SCORES
@@ -186,9 +196,14 @@ cdef class TilePass:
         double_scratch = np.empty(K * piece * C if convert and not self.single else 1, dtype=np.float64)
         need_losses = self.use_log_loss or self.use_tv or self.use_ce
         loss_scratch = np.empty((piece * max(2, C) + 3 * piece) if need_losses else 1, dtype=np.float64)
-        dec8 = np.empty((dec_rows if not self.wide else 1, dec_width), dtype=np.uint8)
+        dec8 = np.empty((dec_rows if not self.wide else 1, dec_width), dtype=np.uint8)  # or words, with bits
         dec16 = np.empty((dec_rows if self.wide else 1, dec_width), dtype=np.uint16)
         plane_scratch = np.empty((dec_width // RC_GROUP) * self.P * 8, dtype=np.uint64)
+        # one run of cells for each strip (grouped) or piece; 64-byte aligned
+        cdef Py_ssize_t run = ((strip if grouped else piece) * C + 15) // 16 + 1
+        cells = np.empty(run * 448 + 64 if self.single else 2 * run * 320 + 64, dtype=np.uint8)
+        address = cells.ctypes.data
+        cdef char *cp = <char *>((address + 63) // 64 * 64)
         cdef float *fs = <float *>_data(single_scratch)
         cdef double *ds = <double *>_data(double_scratch)
         cdef double *ls = <double *>_data(loss_scratch)
@@ -199,7 +214,7 @@ cdef class TilePass:
         cdef const rc_table *t = leaves()
         with nogil:
             ok = self._run(t, data, stride, m, n, C, itemsize, type, half, double_in, conv, strip, piece, K,
-                           grouped, fs, ds, ls, d8, d16, ps, first_model, first_sample)
+                           grouped, cp, fs, ds, ls, d8, d16, ps, first_model, first_sample)
         return ok
 
     cdef bint plain(self):
@@ -208,13 +223,14 @@ cdef class TilePass:
 
     cdef bint _run(self, const rc_table *t, const void *data, Py_ssize_t stride, Py_ssize_t m, Py_ssize_t n,
                    Py_ssize_t C, Py_ssize_t itemsize, int type, bint half, bint double_in, bint convert,
-                   Py_ssize_t strip, Py_ssize_t piece, Py_ssize_t K, bint grouped, float *fs, double *ds,
+                   Py_ssize_t strip, Py_ssize_t piece, Py_ssize_t K, bint grouped, char *cells, float *fs, double *ds,
                    double *ls, uint8_t *d8, uint16_t *d16, uint64_t *ps, Py_ssize_t m0, Py_ssize_t n0) noexcept nogil:
         cdef Py_ssize_t i = 0, w, p, pw, k0, kk, ahead
         while i < n:
             w = _least(strip, n - i)
             k0 = 0
             if grouped:
+                self._open(t, cells, C, n0 + i, w, m0)
                 while k0 < m:
                     kk = _least(K, m - k0)
                     p = 0
@@ -227,24 +243,29 @@ cdef class TilePass:
                         else:
                             ahead = (i + w) * C if i + w < n else -1
                         if not self._piece(t, data, stride, C, itemsize, type, half, double_in, convert, strip, piece,
-                                           fs, ds, ls, d8, d16, i + p, pw, p, k0, kk, 0, ahead, m0, n0):
+                                           fs, ds, ls, d8, d16, i + p, pw, p, k0, kk, 0, ahead, m0, n0,
+                                           cells, p * C):
                             return False
                         p += pw
                     if self.decide_needed:
                         self._decided(t, d8, d16, strip, ps, m0 + k0, kk, n0 + i, w)
                     k0 += kk
+                self._close(t, cells, C, n0 + i, w, m0 + m)
             else:
                 p = 0
                 while p < w:
                     pw = _least(piece, w - p)
                     k0 = 0
+                    self._open(t, cells, C, n0 + i + p, pw, m0)
                     while k0 < m:
                         kk = _least(K, m - k0)
                         if not self._piece(t, data, stride, C, itemsize, type, half, double_in, convert, strip, piece,
                                            fs, ds, ls, d8, d16, i + p, pw, p, k0, kk, k0,
-                                           (k0 + kk) * stride + (i + p) * C if k0 + kk < m else -1, m0, n0):
+                                           (k0 + kk) * stride + (i + p) * C if k0 + kk < m else -1, m0, n0,
+                                           cells, 0):
                             return False
                         k0 += kk
+                    self._close(t, cells, C, n0 + i + p, pw, m0 + m)
                     p += pw
                 if self.decide_needed:
                     self._decided(t, d8, d16, strip, ps, m0, m, n0 + i, w)
@@ -257,9 +278,10 @@ cdef class TilePass:
                      Py_ssize_t itemsize, int type, bint half, bint double_in, bint convert, Py_ssize_t strip,
                      Py_ssize_t piece, float *fs, double *ds, double *ls, uint8_t *d8,
                      uint16_t *d16, Py_ssize_t i, Py_ssize_t w, Py_ssize_t at, Py_ssize_t k0, Py_ssize_t kk,
-                     Py_ssize_t first_row, Py_ssize_t ahead, Py_ssize_t m0, Py_ssize_t n0) noexcept nogil:
+                     Py_ssize_t first_row, Py_ssize_t ahead, Py_ssize_t m0, Py_ssize_t n0, char *cells,
+                     Py_ssize_t cell_at) noexcept nogil:
         """Decide, check and fold samples i..i+w of models k0..k0+kk."""
-        cdef Py_ssize_t k, j, row, step, bad
+        cdef Py_ssize_t k, row, step, bad
         cdef const char *raw
         cdef const void *x
         cdef uint8_t *o8
@@ -294,7 +316,9 @@ cdef class TilePass:
             if half:
                 t.half_to_float(<const uint16_t *>raw, w * C, fs + k * piece * C)
                 x = fs + k * piece * C
-            if double_in:
+            if self.bits:
+                bad = t.decide_bits_f32(<const float *>x, w, C, &rule, (<uint64_t *>d8) + (row * strip + at) // 64)
+            elif double_in:
                 bad = t.decide_f64(<const double *>x, w, C, &rule, NULL if after else o8, NULL if after else o16)
             else:
                 bad = t.decide_f32(<const float *>x, w, C, &rule, NULL if after else o8, NULL if after else o16)
@@ -320,17 +344,17 @@ cdef class TilePass:
         elif convert:
             folded, step = ds, piece * C
         if self.lo != NULL:
-            if m0 + k0 == 0:
-                self._open(folded, (n0 + i) * C, w * C)
+            if m0 + k0 == 0:  # the first model of all: its scores are the shift
+                if self.single:
+                    t.open_f32(<rc_cell32 *>cells + cell_at // 16, w * C, <const float *>folded, NULL, NULL, NULL, NULL, NULL)
+                else:
+                    t.open_f64(<rc_cell64 *>cells + cell_at // 8, w * C, <const double *>folded, NULL, NULL, NULL, NULL, NULL)
             if ahead >= 0 and not half and not convert:
                 soon = <const void *>(<const char *>data + ahead * itemsize)
-            j = (n0 + i) * C
             if self.single:
-                t.accumulate_f32(<const float *>folded, step, kk, w * C, <float *>self.lo + j, <float *>self.hi + j,
-                                 <const float *>self.shift + j, self.s1 + j, self.s2 + j, <const float *>soon)
+                t.fold_f32(<const float *>folded, step, kk, w * C, <rc_cell32 *>cells + cell_at // 16, <const float *>soon)
             else:
-                t.accumulate_f64(<const double *>folded, step, kk, w * C, <double *>self.lo + j, <double *>self.hi + j,
-                                 <const double *>self.shift + j, self.s1 + j, self.s2 + j, <const double *>soon)
+                t.fold_f64(<const double *>folded, step, kk, w * C, <rc_cell64 *>cells + cell_at // 8, <const double *>soon)
         if self.use_log_loss or self.use_tv or self.use_ce:
             for k in range(kk):
                 if self.single:
@@ -342,22 +366,41 @@ cdef class TilePass:
     cdef bint plain_nogil(self) noexcept nogil:
         return self.kind == RC_PROBA and not self.renormalize
 
-    cdef void _open(self, const void *scores, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
-        """The first model: shift is its score, the sums are 0, the range is empty."""
-        cdef Py_ssize_t j
+    cdef void _open(self, const rc_table *t, char *cells, Py_ssize_t C, Py_ssize_t at, Py_ssize_t w,
+                    Py_ssize_t m0) noexcept nogil:
+        """Cells of samples at..at+w from what earlier models left (the first model opens its own)."""
+        cdef Py_ssize_t j = at * C
+        if self.lo == NULL or m0 == 0:
+            return
         if self.single:
-            memcpy(<float *>self.shift + at, scores, n * sizeof(float))
-            for j in range(at, at + n):
-                (<float *>self.lo)[j] = <float>INFINITY
-                (<float *>self.hi)[j] = <float>-INFINITY
+            t.open_f32(<rc_cell32 *>cells, w * C, NULL, <float *>self.lo + j, <float *>self.hi + j,
+                       <float *>self.shift + j, self.s1 + j, self.s2 + j)
         else:
-            memcpy(<double *>self.shift + at, scores, n * sizeof(double))
-            for j in range(at, at + n):
-                (<double *>self.lo)[j] = INFINITY
-                (<double *>self.hi)[j] = -INFINITY
-        for j in range(at, at + n):
-            self.s1[j] = 0
-            self.s2[j] = 0
+            t.open_f64(<rc_cell64 *>cells, w * C, NULL, <double *>self.lo + j, <double *>self.hi + j,
+                       <double *>self.shift + j, self.s1 + j, self.s2 + j)
+
+    cdef void _close(self, const rc_table *t, const char *cells, Py_ssize_t C, Py_ssize_t at, Py_ssize_t w,
+                     Py_ssize_t models) noexcept nogil:
+        """Cells of samples at..at+w to the arrays; after the last model to ranges and variances, if asked for."""
+        cdef Py_ssize_t j = at * C
+        cdef double *var = NULL
+        cdef double *s1 = NULL
+        cdef double *s2 = NULL
+        cdef float *fshift = NULL
+        cdef double *dshift = NULL
+        if self.lo == NULL:
+            return
+        if self.variance != NULL and models == self.n_models:
+            var = self.variance + j
+        else:
+            s1, s2 = self.s1 + j, self.s2 + j
+            fshift, dshift = <float *>self.shift + j, <double *>self.shift + j
+        if self.single:
+            t.close_f32(<const rc_cell32 *>cells, w * C, <float *>self.lo + j, <float *>self.hi + j, fshift, s1, s2, var,
+                        <double>models, self.ddof)
+        else:
+            t.close_f64(<const rc_cell64 *>cells, w * C, <double *>self.lo + j, <double *>self.hi + j, dshift, s1, s2, var,
+                        <double>models, self.ddof)
 
     cdef void _losses(self, const rc_table *t, const float *f, const double *d, double *work, Py_ssize_t strip,
                       Py_ssize_t C, Py_ssize_t w, Py_ssize_t at, Py_ssize_t model) noexcept nogil:
@@ -396,10 +439,19 @@ cdef class TilePass:
         cdef Py_ssize_t k, r, j, g0 = at // RC_GROUP, groups = (w + RC_GROUP - 1) // RC_GROUP
         cdef Py_ssize_t S = self.n_samples, G = self.groups, P = self.P, M = self.n_models
         cdef uint64_t *p
+        cdef uint64_t *words = <uint64_t *>d8
         for k in range(kk):
             if self.planes != NULL or self.n_refs > 0:
                 p = scratch if self.planes == NULL else self.planes + (m0 + k) * self.plane_stride + g0 * P * 8
-                if self.wide:
+                if self.bits:  # words are plane 0 already, but for the end of the last group
+                    r = (w + 63) // 64
+                    for j in range(r, groups * 8):
+                        words[k * (width // 64) + j] = 0
+                    if self.planes == NULL:
+                        p = words + k * (width // 64)
+                    else:
+                        memcpy(p, words + k * (width // 64), groups * 8 * sizeof(uint64_t))
+                elif self.wide:
                     t.encode_u16(d16 + k * width, w, P, p)
                 else:
                     t.encode_u8(d8 + k * width, w, P, p)
@@ -417,7 +469,9 @@ cdef class TilePass:
             if self.d16 != NULL:
                 memcpy(self.d16 + (m0 + k) * S + at, d16 + k * width, w * sizeof(uint16_t))
         if self.votes != NULL:
-            if self.n_classes <= 64:
+            if self.bits:
+                t.votes_bits(words, width // 64, kk, w, self.votes + at, self.votes + S + at)
+            elif self.n_classes <= 64:
                 t.votes_u8(d8, width, kk, w, self.n_classes, self.votes + at, S)
             elif self.wide:
                 for k in range(kk):

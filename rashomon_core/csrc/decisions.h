@@ -266,6 +266,45 @@ static void RC_(votes_u8)(const uint8_t *d, ptrdiff_t sd, ptrdiff_t K, ptrdiff_t
   }
 }
 
+/* The same for two classes from words of decisions; ones[i] += models that say 1. */
+static void RC_(votes_bits)(const uint64_t *words, ptrdiff_t sw, ptrdiff_t K, ptrdiff_t n, int32_t *zeros, int32_t *ones) {
+  for (ptrdiff_t k0 = 0; k0 < K; k0 += 255) {
+    int32_t k1 = (int32_t)(k0 + 255 < K ? k0 + 255 : K), size = k1 - (int32_t)k0;
+    for (ptrdiff_t i = 0; i < n; i += 64) {
+      uint8_t count[64] = {0};
+      ptrdiff_t m = n - i < 64 ? n - i : 64;
+#if RC_X86 && RC_LEVEL == 2
+      __m512i total = _mm512_setzero_si512(), one = _mm512_set1_epi8(1);
+      for (ptrdiff_t k = k0; k < k1; k++)
+        total = _mm512_mask_add_epi8(total, _cvtu64_mask64(words[k * sw + i / 64]), total, one);
+      _mm512_storeu_si512((void *)count, total);
+#else
+      for (ptrdiff_t k = k0; k < k1; k++) {
+        uint64_t word = words[k * sw + i / 64];
+        for (int b = 0; b < 8; b++) { /* eight bits to eight bytes */
+          uint64_t spread, old;
+          spread = ((word >> (8 * b)) & 0xff) * 0x0101010101010101u & 0x8040201008040201u;
+          spread = (spread + 0x7f7f7f7f7f7f7f7fu) >> 7 & 0x0101010101010101u;
+          memcpy(&old, count + 8 * b, 8);
+          old += spread;
+          memcpy(count + 8 * b, &old, 8);
+        }
+      }
+#endif
+      if (m == 64)
+        for (int l = 0; l < 64; l++) {
+          ones[i + l] += count[l];
+          zeros[i + l] += size - count[l];
+        }
+      else
+        for (ptrdiff_t l = 0; l < m; l++) {
+          ones[i + l] += count[l];
+          zeros[i + l] += size - count[l];
+        }
+    }
+  }
+}
+
 static void RC_(cell_counts)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, const uint64_t *masks, ptrdiff_t cells,
                              ptrdiff_t C, int64_t *out) {
   ptrdiff_t words = groups * 8;

@@ -16,7 +16,6 @@
 
 #define RC_GROUP 512      /* samples per group of bit planes */
 #define RC_BLOCK 4096     /* samples per block of a float sum */
-#define RC_MAX_LANES 8
 
 /* kinds of scores */
 enum { RC_PROBA = 0, RC_LOG_PROBA = 1, RC_LOGITS = 2 };
@@ -34,6 +33,11 @@ typedef struct {
   double threshold;
 } rc_rule;
 
+/* Accumulators of 16 (8) neighbouring scores: smallest, largest, score of the first model, sums of (s - shift) and of
+ * its square. */
+typedef struct { float lo[16], hi[16], shift[16]; double s1[16], s2[16]; } rc_cell32;
+typedef struct { double lo[8], hi[8], shift[8], s1[8], s2[8]; } rc_cell64;
+
 typedef struct rc_table {
   const char *name;
 
@@ -42,6 +46,8 @@ typedef struct rc_table {
    * NULL: check only). Returns the first row that fails the check, or -1. */
   ptrdiff_t (*decide_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint8_t *o8, uint16_t *o16);
   ptrdiff_t (*decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint8_t *o8, uint16_t *o16);
+  /* Binary probabilities (C == 1 or 2, RC_CHECK_PROBA) straight to words of 64 decisions. */
+  ptrdiff_t (*decide_bits_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint64_t *words);
   /* Narrow labels of any integer type (RC_I8..RC_U64); returns the first index outside 0..limit-1, or -1. */
   ptrdiff_t (*narrow)(const void *labels, int type, ptrdiff_t n, uint64_t limit, uint8_t *o8, uint16_t *o16);
   /* Bit planes of n decisions, from sample 0 of a group on; the tail of the last group is zeroed. */
@@ -63,6 +69,7 @@ typedef struct rc_table {
                           const double *w, double *lanes);
   /* votes[c*ldv + i] += models k < K with decision c on sample i, c < C. */
   void (*votes_u8)(const uint8_t *d, ptrdiff_t sd, ptrdiff_t K, ptrdiff_t n, ptrdiff_t C, int32_t *votes, ptrdiff_t ldv);
+  void (*votes_bits)(const uint64_t *words, ptrdiff_t sw, ptrdiff_t K, ptrdiff_t n, int32_t *zeros, int32_t *ones);
   /* out[cell*C + c] += samples of the cell with decision c; cells are masks [cell][groups*8]. */
   void (*cell_counts)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, const uint64_t *masks, ptrdiff_t cells,
                       ptrdiff_t C, int64_t *out);
@@ -70,11 +77,17 @@ typedef struct rc_table {
   uint64_t (*popcount_peak)(ptrdiff_t n);
 
   /* scores.h ------------------------------------------------------------------------------------------- */
-  /* Fold K models (stride apart) of n scores into lo, hi and the shifted sums; next: prefetched, or NULL. */
-  void (*accumulate_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, float *lo, float *hi,
-                         const float *shift, double *s1, double *s2, const float *next);
-  void (*accumulate_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *lo, double *hi,
-                         const double *shift, double *s1, double *s2, const double *next);
+  /* Fold K models (stride apart) of n scores into cells; what is at next is prefetched, unless NULL. */
+  void (*fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell32 *cells, const float *next);
+  void (*fold_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell64 *cells, const double *next);
+  void (*open_f32)(rc_cell32 *cells, ptrdiff_t n, const float *first, const float *lo, const float *hi, const float *shift,
+                   const double *s1, const double *s2);
+  void (*open_f64)(rc_cell64 *cells, ptrdiff_t n, const double *first, const double *lo, const double *hi,
+                   const double *shift, const double *s1, const double *s2);
+  void (*close_f32)(const rc_cell32 *cells, ptrdiff_t n, float *lo, float *hi, float *shift, double *s1, double *s2,
+                    double *var, double models, double ddof);
+  void (*close_f64)(const rc_cell64 *cells, ptrdiff_t n, double *lo, double *hi, double *shift, double *s1, double *s2,
+                    double *var, double models, double ddof);
   void (*log_array)(const double *x, ptrdiff_t n, double *out);
   void (*exp_array)(const double *x, ptrdiff_t n, double *out);
   /* lanes += w * x; a weight of 0 adds nothing, whatever x; w NULL: weights 1. n < 8: lanes 0..n-1. */

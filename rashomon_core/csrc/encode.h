@@ -206,6 +206,12 @@ static ptrdiff_t RC_(decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, cons
     index = _mm512_mask_mov_epi32(index, m_, _mm512_set1_epi32(c));   \
     best = _mm512_mask_mov_ps(best, m_, x);                           \
   } while (0)
+#define RC_GREATER(a, b) _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ))
+#define RC_AT_LEAST(a, b) _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ))
+#define RC_WATCH(w, x, low) _mm512_max_epu32(w, _mm512_sub_epi32(_mm512_castps_si512(x), low))
+#define RC_WATCH_SET(u) _mm512_set1_epi32((int)(u))
+#define RC_WATCH_BAD(w, range) (_cvtmask16_u32(_mm512_cmpgt_epu32_mask(w, range)))
+#define RC_SIGNS(x) (_cvtmask16_u32(_mm512_movepi32_mask(_mm512_castps_si512(x))))
 #define RC_STORE_BYTES(p, index) _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8(index))
 #define RC_STORE_WORDS(p, index) _mm256_storeu_si256((__m256i *)(p), _mm512_cvtepi32_epi16(index))
 #define RC_ROW_BAD(sum, signs, tol)                                                                                 \
@@ -229,6 +235,12 @@ static ptrdiff_t RC_(decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, cons
     index = _mm256_blendv_epi8(index, _mm256_set1_epi32(c), _mm256_castps_si256(m_));                      \
     best = _mm256_blendv_ps(best, x, m_);                                                                  \
   } while (0)
+#define RC_GREATER(a, b) (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ))
+#define RC_AT_LEAST(a, b) (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ))
+#define RC_WATCH(w, x, low) _mm256_max_epu32(w, _mm256_sub_epi32(_mm256_castps_si256(x), low))
+#define RC_WATCH_SET(u) _mm256_set1_epi32((int)(u))
+#define RC_WATCH_BAD(w, range) (~_mm256_movemask_epi8(_mm256_cmpeq_epi32(_mm256_max_epu32(w, range), range)))
+#define RC_SIGNS(x) _mm256_movemask_ps(x)
 #define RC_STORE_WORDS(p, index) \
   _mm_storeu_si128((__m128i *)(p), _mm_packus_epi32(_mm256_castsi256_si128(index), _mm256_extracti128_si256(index, 1)))
 #define RC_STORE_BYTES(p, index)                                                                                        \
@@ -256,6 +268,14 @@ static ptrdiff_t RC_(decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, cons
     index = _mm_or_si128(_mm_and_si128(mi_, _mm_set1_epi32(c)), _mm_andnot_si128(mi_, index));             \
     best = _mm_or_ps(_mm_and_ps(m_, x), _mm_andnot_ps(m_, best));                                          \
   } while (0)
+#define RC_GREATER(a, b) (uint32_t)_mm_movemask_ps(_mm_cmpgt_ps(a, b))
+#define RC_AT_LEAST(a, b) (uint32_t)_mm_movemask_ps(_mm_cmpge_ps(a, b))
+/* no unsigned maximum here: the bits above low and below low + range, signed, where both are positive floats */
+#define RC_WATCH(w, x, low) \
+  _mm_or_si128(w, _mm_or_si128(_mm_cmplt_epi32(_mm_castps_si128(x), low), _mm_cmpgt_epi32(_mm_castps_si128(x), most)))
+#define RC_WATCH_SET(u) _mm_set1_epi32((int)(u))
+#define RC_WATCH_BAD(w, range) _mm_movemask_epi8(w)
+#define RC_SIGNS(x) _mm_movemask_ps(x)
 #define RC_STORE_BYTES(p, index)                                                \
   do {                                                                          \
     int32_t v_[4];                                                              \
@@ -310,6 +330,29 @@ RC_INLINE int RC_(decide_lanes)(const float *s, ptrdiff_t C, VF tolerance, uint8
   if (o16) RC_STORE_WORDS(o16, index);
   return RC_ROW_BAD(total, signs, tolerance) != 0;
 }
+/* 64 binary decisions as one word. A row is watched through the bits of its sum (or of P(1)), which order like the
+ * float itself: from bits(low) on, at most range higher. Returns whether a row looks wrong. */
+RC_INLINE int RC_(decide_word)(const float *s, ptrdiff_t C, int above, float t, uint32_t low, uint32_t range, uint64_t *word) {
+  RC_INT watch = RC_INT_ZERO, from = RC_WATCH_SET(low), most = RC_WATCH_SET(RC_LEVEL == 0 ? low + range : range);
+  VF signs = VF_SET(0.0f), cut = VF_SET(t);
+  uint64_t bits = 0;
+  _Pragma("GCC unroll 4") for (int j = 0; j < 64; j += VFN) {
+    if (C == 1) {
+      VF x = VF_LOAD(s + j);
+      bits |= (uint64_t)RC_AT_LEAST(x, cut) << j;
+      watch = RC_WATCH(watch, x, from);
+    } else {
+      VF a = VF_LOAD(s + 2 * j), b = VF_LOAD(s + 2 * j + VFN);
+      VF x = RC_EVEN(a, b), y = RC_ODD(a, b), sum = VF_ADD(x, y);
+      bits |= (uint64_t)(above ? RC_GREATER(y, x) : RC_AT_LEAST(y, cut)) << j;
+      watch = RC_WATCH(watch, sum, from);
+      signs = VF_OR(signs, VF_OR(x, y));
+    }
+  }
+  *word = bits;
+  return (RC_WATCH_BAD(watch, most) | RC_SIGNS(signs)) != 0;
+}
+
 #undef RC_TAKE
 #undef RC_PIECE
 #undef RC_LOW
@@ -324,6 +367,12 @@ RC_INLINE int RC_(decide_lanes)(const float *s, ptrdiff_t C, VF tolerance, uint8
 #undef RC_STORE_BYTES
 #undef RC_STORE_WORDS
 #undef RC_ROW_BAD
+#undef RC_GREATER
+#undef RC_AT_LEAST
+#undef RC_WATCH
+#undef RC_WATCH_SET
+#undef RC_WATCH_BAD
+#undef RC_SIGNS
 
 /* Rows as far as the lanes can take them (C == 3 reads one float beyond its rows). Rows that look wrong are decided
  * one by one: a -0 is legal, and the error has to name the row. */
@@ -361,6 +410,44 @@ static ptrdiff_t RC_(decide_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const
   RC_DECIDE_ROWS(float, decide_row_f32)
 }
 #undef RC_DECIDE_ROWS
+
+/* Binary probabilities straight to bits: C == 1, or C == 2, with RC_CHECK_PROBA. */
+static ptrdiff_t RC_(decide_bits_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint64_t *words) {
+  ptrdiff_t i = 0;
+#if RC_X86
+  float t = (float)rule->threshold, low = 0.0f, high = 1.0f, tolerance = (float)rule->tolerance;
+  if (rule->cut == RC_CUT_FROM && (double)t < rule->threshold) t = nextafterf(t, INFINITY);
+  if (rule->cut == RC_CUT_ABOVE && !((double)t > rule->threshold)) t = nextafterf(t, INFINITY);
+  if (C == 2) { /* the smallest and largest sums that pass |sum - 1| <= tolerance */
+    low = 1.0f - tolerance;
+    high = 1.0f + tolerance;
+    while (1.0f - low <= tolerance) low = nextafterf(low, 0.0f);
+    while (1.0f - low > tolerance) low = nextafterf(low, 1.0f);
+    while (high - 1.0f <= tolerance) high = nextafterf(high, INFINITY);
+    while (high - 1.0f > tolerance) high = nextafterf(high, 1.0f);
+  }
+  uint32_t first, last;
+  memcpy(&first, &low, 4);
+  memcpy(&last, &high, 4);
+  for (; i + 64 <= n; i += 64) {
+    const float *x = s + i * C;
+    int odd = C == 1 ? RC_(decide_word)(x, 1, 0, t, first, last - first, words + i / 64)
+                     : RC_(decide_word)(x, 2, rule->cut == RC_CUT_NONE, t, first, last - first, words + i / 64);
+    if (odd) {
+      ptrdiff_t bad = RC_(decide_f32)(x, 64, C, rule, NULL, NULL);
+      if (bad >= 0) return i + bad;
+    }
+  }
+#endif
+  for (; i < n; i += 64) {
+    uint8_t d[64];
+    ptrdiff_t m = n - i < 64 ? n - i : 64, bad = RC_(decide_f32)(s + i * C, m, C, rule, d, NULL);
+    if (bad >= 0) return i + bad;
+    words[i / 64] = 0;
+    for (ptrdiff_t j = 0; j < m; j++) words[i / 64] |= (uint64_t)d[j] << j;
+  }
+  return -1;
+}
 
 /* --- labels ---------------------------------------------------------------------------------------------------- */
 

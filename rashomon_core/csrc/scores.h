@@ -1,85 +1,139 @@
 /* One streaming pass over scores, and the losses of a model. Lanes are independent outputs; sums over samples go
  * through eight lanes in a fixed order, so the bits do not depend on the instruction set. */
 
-/* Fold K models into the accumulators of n scores. The accumulators of a register's worth of scores are loaded once,
- * take in all K models, and go back to memory; meanwhile the scores of the next models are prefetched. */
-static void RC_(accumulate_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, float *lo, float *hi,
-                                const float *shift, double *s1, double *s2, const float *next) {
+/* Accumulators of a strip live in cells of one cache-line-sized run of scores each (rc_cell32, rc_cell64), not in five
+ * arrays: five arrays and eight models at page-sized distances would compete for the same few ways of the cache.
+ *
+ * fold: the accumulators of a register's worth of scores are loaded once, take in all K models and go back; meanwhile
+ * the scores at next (same distances) are prefetched. */
+static void RC_(fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell32 *cells, const float *next) {
   ptrdiff_t i = 0;
-  for (; i + VFN <= n; i += VFN) {
-    VF low = VF_LOAD(lo + i), high = VF_LOAD(hi + i);
-    VD zero[VF_PARTS], sum[VF_PARTS], square[VF_PARTS];
-    for (int h = 0; h < VF_PARTS; h++) {
-      zero[h] = VF_WIDEN_LOAD(shift + i, h);
-      sum[h] = VD_LOAD(s1 + i + h * VDN);
-      square[h] = VD_LOAD(s2 + i + h * VDN);
-    }
-    const float *p = s + i, *q = next + i;
-    for (ptrdiff_t k = 0; k < K; k++, p += stride) {
-      VF x = VF_LOAD(p);
-      if (next) {
-        RC_PREFETCH(q);
-        q += stride;
-      }
-      low = VF_MIN(x, low);
-      high = VF_MAX(x, high);
+  for (; i + 16 <= n; i += 16, cells++)
+    for (int v = 0; v < 16; v += VFN) {
+      VF low = VF_LOAD(cells->lo + v), high = VF_LOAD(cells->hi + v);
+      VD zero[VF_PARTS], sum[VF_PARTS], square[VF_PARTS];
       for (int h = 0; h < VF_PARTS; h++) {
-        VD d = VD_SUB(VF_WIDEN_LOAD(p, h), zero[h]);
-        sum[h] = VD_ADD(sum[h], d);
-        square[h] = VD_ADD(square[h], VD_MUL(d, d));
+        zero[h] = VF_WIDEN_LOAD(cells->shift + v, h);
+        sum[h] = VD_LOAD(cells->s1 + v + h * VDN);
+        square[h] = VD_LOAD(cells->s2 + v + h * VDN);
+      }
+      const float *p = s + i + v, *q = next + i;
+      int ahead = next && v == 0;
+      for (ptrdiff_t k = 0; k < K; k++, p += stride) {
+        VF x = VF_LOAD(p);
+        if (ahead) {
+          RC_PREFETCH(q);
+          q += stride;
+        }
+        low = VF_MIN(x, low);
+        high = VF_MAX(x, high);
+        for (int h = 0; h < VF_PARTS; h++) {
+          VD d = VD_SUB(VF_WIDEN_LOAD(p, h), zero[h]);
+          sum[h] = VD_ADD(sum[h], d);
+          square[h] = VD_ADD(square[h], VD_MUL(d, d));
+        }
+      }
+      VF_STORE(cells->lo + v, low);
+      VF_STORE(cells->hi + v, high);
+      for (int h = 0; h < VF_PARTS; h++) {
+        VD_STORE(cells->s1 + v + h * VDN, sum[h]);
+        VD_STORE(cells->s2 + v + h * VDN, square[h]);
       }
     }
-    VF_STORE(lo + i, low);
-    VF_STORE(hi + i, high);
-    for (int h = 0; h < VF_PARTS; h++) {
-      VD_STORE(s1 + i + h * VDN, sum[h]);
-      VD_STORE(s2 + i + h * VDN, square[h]);
-    }
-  }
-  for (; i < n; i++)
+  for (int v = 0; i < n; i++, v++)
     for (ptrdiff_t k = 0; k < K; k++) {
       float x = s[k * stride + i];
-      double d = (double)x - (double)shift[i];
-      lo[i] = x < lo[i] ? x : lo[i];
-      hi[i] = x > hi[i] ? x : hi[i];
-      s1[i] += d;
-      s2[i] += d * d;
+      double d = (double)x - (double)cells->shift[v];
+      cells->lo[v] = x < cells->lo[v] ? x : cells->lo[v];
+      cells->hi[v] = x > cells->hi[v] ? x : cells->hi[v];
+      cells->s1[v] += d;
+      cells->s2[v] += d * d;
     }
 }
 
-static void RC_(accumulate_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *lo, double *hi,
-                                const double *shift, double *s1, double *s2, const double *next) {
+static void RC_(fold_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell64 *cells, const double *next) {
   ptrdiff_t i = 0;
-  for (; i + VDN <= n; i += VDN) {
-    VD low = VD_LOAD(lo + i), high = VD_LOAD(hi + i), zero = VD_LOAD(shift + i);
-    VD sum = VD_LOAD(s1 + i), square = VD_LOAD(s2 + i);
-    const double *p = s + i, *q = next + i;
-    for (ptrdiff_t k = 0; k < K; k++, p += stride) {
-      VD x = VD_LOAD(p);
-      if (next) {
-        RC_PREFETCH(q);
-        q += stride;
+  for (; i + 8 <= n; i += 8, cells++)
+    for (int v = 0; v < 8; v += VDN) {
+      VD low = VD_LOAD(cells->lo + v), high = VD_LOAD(cells->hi + v), zero = VD_LOAD(cells->shift + v);
+      VD sum = VD_LOAD(cells->s1 + v), square = VD_LOAD(cells->s2 + v);
+      const double *p = s + i + v, *q = next + i;
+      int ahead = next && v == 0;
+      for (ptrdiff_t k = 0; k < K; k++, p += stride) {
+        VD x = VD_LOAD(p);
+        if (ahead) {
+          RC_PREFETCH(q);
+          q += stride;
+        }
+        VD d = VD_SUB(x, zero);
+        low = VD_MIN(x, low);
+        high = VD_MAX(x, high);
+        sum = VD_ADD(sum, d);
+        square = VD_ADD(square, VD_MUL(d, d));
       }
-      VD d = VD_SUB(x, zero);
-      low = VD_MIN(x, low);
-      high = VD_MAX(x, high);
-      sum = VD_ADD(sum, d);
-      square = VD_ADD(square, VD_MUL(d, d));
+      VD_STORE(cells->lo + v, low);
+      VD_STORE(cells->hi + v, high);
+      VD_STORE(cells->s1 + v, sum);
+      VD_STORE(cells->s2 + v, square);
     }
-    VD_STORE(lo + i, low);
-    VD_STORE(hi + i, high);
-    VD_STORE(s1 + i, sum);
-    VD_STORE(s2 + i, square);
-  }
-  for (; i < n; i++)
+  for (int v = 0; i < n; i++, v++)
     for (ptrdiff_t k = 0; k < K; k++) {
-      double x = s[k * stride + i], d = x - shift[i];
-      lo[i] = x < lo[i] ? x : lo[i];
-      hi[i] = x > hi[i] ? x : hi[i];
-      s1[i] += d;
-      s2[i] += d * d;
+      double x = s[k * stride + i], d = x - cells->shift[v];
+      cells->lo[v] = x < cells->lo[v] ? x : cells->lo[v];
+      cells->hi[v] = x > cells->hi[v] ? x : cells->hi[v];
+      cells->s1[v] += d;
+      cells->s2[v] += d * d;
     }
 }
+
+/* open: cells from the first model's scores, or from arrays that an earlier call filled. close: cells to arrays, or,
+ * with var, to ranges and variances: (s2 - s1^2 / M) / (M - ddof), never below 0. */
+#define RC_CELLS(T, CELL, LEN, OPEN, CLOSE)                                                                          \
+  static void RC_(OPEN)(CELL *cells, ptrdiff_t n, const T *first, const T *lo, const T *hi, const T *shift,          \
+                        const double *s1, const double *s2) {                                                        \
+    for (ptrdiff_t i = 0; i < n; i += LEN, cells++) {                                                                \
+      ptrdiff_t m = n - i < LEN ? n - i : LEN;                                                                       \
+      if (first)                                                                                                     \
+        for (ptrdiff_t v = 0; v < m; v++) {                                                                          \
+          cells->lo[v] = (T)INFINITY;                                                                                \
+          cells->hi[v] = -(T)INFINITY;                                                                               \
+          cells->shift[v] = first[i + v];                                                                            \
+          cells->s1[v] = cells->s2[v] = 0;                                                                           \
+        }                                                                                                            \
+      else                                                                                                           \
+        for (ptrdiff_t v = 0; v < m; v++) {                                                                          \
+          cells->lo[v] = lo[i + v];                                                                                  \
+          cells->hi[v] = hi[i + v];                                                                                  \
+          cells->shift[v] = shift[i + v];                                                                            \
+          cells->s1[v] = s1[i + v];                                                                                  \
+          cells->s2[v] = s2[i + v];                                                                                  \
+        }                                                                                                            \
+    }                                                                                                                \
+  }                                                                                                                  \
+  static void RC_(CLOSE)(const CELL *cells, ptrdiff_t n, T *lo, T *hi, T *shift, double *s1, double *s2, double *var, \
+                         double models, double ddof) {                                                               \
+    for (ptrdiff_t i = 0; i < n; i += LEN, cells++) {                                                                \
+      ptrdiff_t m = n - i < LEN ? n - i : LEN;                                                                       \
+      for (ptrdiff_t v = 0; v < m; v++) {                                                                            \
+        lo[i + v] = cells->lo[v];                                                                                    \
+        hi[i + v] = cells->hi[v];                                                                                    \
+      }                                                                                                              \
+      if (var)                                                                                                       \
+        for (ptrdiff_t v = 0; v < m; v++) {                                                                          \
+          double d = cells->s2[v] - cells->s1[v] * cells->s1[v] / models;                                            \
+          var[i + v] = (d > 0 ? d : 0.0) / (models - ddof);                                                          \
+        }                                                                                                            \
+      else                                                                                                           \
+        for (ptrdiff_t v = 0; v < m; v++) {                                                                          \
+          shift[i + v] = cells->shift[v];                                                                            \
+          s1[i + v] = cells->s1[v];                                                                                  \
+          s2[i + v] = cells->s2[v];                                                                                  \
+        }                                                                                                            \
+    }                                                                                                                \
+  }
+RC_CELLS(float, rc_cell32, 16, open_f32, close_f32)
+RC_CELLS(double, rc_cell64, 8, open_f64, close_f64)
+#undef RC_CELLS
 
 static void RC_(sum_lanes)(const double *x, const double *w, ptrdiff_t n, double *lanes) {
   ptrdiff_t i = 0;

@@ -174,6 +174,27 @@ def label_cells(labels, codes, masks, n_classes: int, out) -> int:
     return bad
 
 
+def cell_histogram(decisions, codes, out) -> None:
+    """The same counts one sample at a time, for many cells: ``decisions`` (M, N) uint8 or uint16, ``codes`` (N,) int32."""
+    cdef Py_ssize_t M = decisions.shape[0], N = decisions.shape[1], k, i
+    cdef const int32_t[::1] code = codes
+    cdef int64_t[:, :, ::1] o = out
+    cdef const uint8_t[:, ::1] d8
+    cdef const uint16_t[:, ::1] d16
+    if decisions.dtype == np.uint8:
+        d8 = decisions
+        with nogil:
+            for k in range(M):
+                for i in range(N):
+                    o[k, code[i], d8[k, i]] += 1
+    else:
+        d16 = decisions
+        with nogil:
+            for k in range(M):
+                for i in range(N):
+                    o[k, code[i], d16[k, i]] += 1
+
+
 def cell_weights(decisions, codes, weights, out) -> None:
     """Write to ``out[k, cell, c]`` the weight of the samples of a cell that model k decides as c.
 

@@ -25,7 +25,7 @@ LOSSES = ("log_loss", "total_variation", "cross_entropy")
 #: Scores of one model in a strip: the accumulators of a strip (24 bytes a score) stay in the second-level cache.
 STRIP_SCORES = 8192
 #: Scores of one model in a piece: decided, then folded while they are in the first cache levels.
-PIECE_SCORES = 1024
+PIECE_SCORES = 768
 #: Models whose pieces are folded together, their accumulators in registers.
 STRIP_MODELS = 8
 #: Up to this many classes votes are counted by comparing vectors, beyond it one by one.
@@ -179,6 +179,8 @@ cdef class TilePass:
         cdef const void *data = <const void *>address
         cdef bint half = block.dtype == np.float16, double_in = block.dtype == np.float64
         cdef bint ok
+        if self.lo != NULL and (self.s1 == NULL or self.s2 == NULL or self.shift == NULL) and m != self.n_models:
+            raise ValueError("internal: ranges over several blocks of models need s1, s2 and shift")
         cdef Py_ssize_t C = self.columns if self.columns > 0 else 1
         cdef int type = -1
         if self.columns == 0:
@@ -227,7 +229,8 @@ cdef class TilePass:
                    double *ls, uint8_t *d8, uint16_t *d16, uint64_t *ps, Py_ssize_t m0, Py_ssize_t n0) noexcept nogil:
         cdef Py_ssize_t i = 0, w, p, pw, k0, kk, ahead
         while i < n:
-            w = _least(strip, n - i)
+            # a strip ends where a block of sums ends, wherever the strips before it began
+            w = _least(_least(strip, n - i), RC_BLOCK - (n0 + i) % RC_BLOCK)
             k0 = 0
             if grouped:
                 self._open(t, cells, C, n0 + i, w, m0)
@@ -583,3 +586,20 @@ def read_peak(x) -> float:
     with nogil:
         top = t.read_peak(&v[0], n)
     return top
+
+
+def probabilities(block, kind: str, renormalize: bool):
+    """Return a checked block (M, N, C) or (M, N) of any kind as float64 probabilities (M, N, columns)."""
+    cdef const rc_table *t = leaves()
+    cdef Py_ssize_t M = block.shape[0], N = block.shape[1], C = 1 if block.ndim == 2 else block.shape[2], k
+    cdef int code = KIND_CODES[kind], again = renormalize
+    x = np.ascontiguousarray(block, dtype=np.float64).reshape(M, N, C)
+    if code == RC_PROBA and not again:
+        return x
+    out = np.empty((M, N, C))
+    cdef const double[:, :, ::1] s = x
+    cdef double[:, :, ::1] o = out
+    with nogil:
+        for k in range(M):
+            t.transform_f64(&s[k, 0, 0], N, C, code, again, 1.0, &o[k, 0, 0])
+    return out

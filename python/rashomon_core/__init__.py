@@ -1,0 +1,131 @@
+"""Finds and measures the Rashomon set of surrogate models.
+
+>>> import rashomon_core as rc
+>>> rc.ambiguity([[0, 1, 1, 0], [0, 1, 0, 0]], [0, 1, 1, 1])
+0.5
+
+Names load what they need when they are first used (PEP 562): importing the package costs little more than NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._cpu import isa_active, isa_available, isa_select
+    from .accumulate import MultiplicityAccumulator
+    from .errors import (
+        InvalidInputError,
+        LabelTypeError,
+        MissingDependencyError,
+        OutputError,
+        RashomonError,
+        SelectedOnEvaluationWarning,
+        UsageError,
+    )
+    from .metrics.decisions import (
+        ambiguity,
+        ambiguous_samples,
+        correct_fidelity,
+        decide,
+        disagreement_rate,
+        discrepancy,
+        fidelity,
+        pairwise_ambiguity,
+        pairwise_disagreement,
+        pairwise_discrepancy,
+        self_consistency,
+        viable_decisions,
+        votes,
+    )
+    from .metrics.groups import group_rates
+    from .metrics.scores import (
+        cross_entropy,
+        delta_ambiguity,
+        delta_discrepancy,
+        kl_divergence,
+        log_loss,
+        score_variance,
+        total_variation,
+        viable_prediction_range,
+    )
+    from .metrics.sets import (
+        rashomon_mask,
+        size_matched_ambiguity,
+        size_matched_max,
+        size_matched_pairwise_ambiguity,
+    )
+    from .predictions import Predictions
+    from .profiling import profile
+    from .results import GroupRates, Profile
+    from .store import open_predictions, save_predictions
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "_cpu": ("isa_active", "isa_available", "isa_select"),
+    "accumulate": ("MultiplicityAccumulator",),
+    "errors": (
+        "InvalidInputError",
+        "LabelTypeError",
+        "MissingDependencyError",
+        "OutputError",
+        "RashomonError",
+        "SelectedOnEvaluationWarning",
+        "UsageError",
+    ),
+    "metrics.decisions": (
+        "ambiguity",
+        "ambiguous_samples",
+        "correct_fidelity",
+        "decide",
+        "disagreement_rate",
+        "discrepancy",
+        "fidelity",
+        "pairwise_ambiguity",
+        "pairwise_disagreement",
+        "pairwise_discrepancy",
+        "self_consistency",
+        "viable_decisions",
+        "votes",
+    ),
+    "metrics.groups": ("group_rates",),
+    "metrics.scores": (
+        "cross_entropy",
+        "delta_ambiguity",
+        "delta_discrepancy",
+        "kl_divergence",
+        "log_loss",
+        "score_variance",
+        "total_variation",
+        "viable_prediction_range",
+    ),
+    "metrics.sets": (
+        "rashomon_mask",
+        "size_matched_ambiguity",
+        "size_matched_max",
+        "size_matched_pairwise_ambiguity",
+    ),
+    "predictions": ("Predictions",),
+    "profiling": ("profile",),
+    "results": ("GroupRates", "Profile"),
+    "store": ("open_predictions", "save_predictions"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted([*_MODULE_OF, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'rashomon_core' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"rashomon_core.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, loaded or not."""
+    return __all__

@@ -108,10 +108,11 @@ static ptrdiff_t RC_(wide_row_f64)(const double *s, ptrdiff_t C, double *sum, do
       finite = sum - sum == 0;                                                                                  \
     }                                                                                                           \
     double off = sum - 1.0;                                                                                     \
+    int overflow = sizeof(T) == 8 && sum - sum != 0; /* no sum to divide by; floats are added as doubles */     \
     off = off < 0 ? -off : off;                                                                                 \
     *bad = check == RC_CHECK_PROBA         ? !(off <= tolerance) || !(low >= 0)                                 \
            : check == RC_CHECK_FINITE      ? !finite                                                            \
-           : check == RC_CHECK_NONNEGATIVE ? !finite || !(low >= 0) || !(sum > 0)                               \
+           : check == RC_CHECK_NONNEGATIVE ? !finite || !(low >= 0) || !(sum > 0) || overflow                   \
                                            : 0;                                                                 \
     if (check == RC_CHECK_LOG) { /* -infinity is a probability of 0; NaN and +infinity are not */               \
       int wrong = 0;                                                                                            \
@@ -418,7 +419,9 @@ static ptrdiff_t RC_(decide_bits_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, 
   float t = (float)rule->threshold, low = 0.0f, high = 1.0f, tolerance = (float)rule->tolerance;
   if (rule->cut == RC_CUT_FROM && (double)t < rule->threshold) t = nextafterf(t, INFINITY);
   if (rule->cut == RC_CUT_ABOVE && !((double)t > rule->threshold)) t = nextafterf(t, INFINITY);
-  if (C == 2) { /* the smallest and largest sums that pass |sum - 1| <= tolerance */
+  /* beyond a half the bounds below would be far apart from their guesses, or below 0 where bits order backwards */
+  int narrow = C == 1 || (tolerance >= 0.0f && tolerance <= 0.5f);
+  if (C == 2 && narrow) { /* the smallest and largest sums that pass |sum - 1| <= tolerance */
     low = 1.0f - tolerance;
     high = 1.0f + tolerance;
     while (1.0f - low <= tolerance) low = nextafterf(low, 0.0f);
@@ -429,7 +432,7 @@ static ptrdiff_t RC_(decide_bits_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, 
   uint32_t first, last;
   memcpy(&first, &low, 4);
   memcpy(&last, &high, 4);
-  for (; i + 64 <= n; i += 64) {
+  for (; i + 64 <= n && narrow; i += 64) {
     const float *x = s + i * C;
     int odd = C == 1 ? RC_(decide_word)(x, 1, 0, t, first, last - first, words + i / 64)
                      : RC_(decide_word)(x, 2, rule->cut == RC_CUT_NONE, t, first, last - first, words + i / 64);
@@ -620,7 +623,7 @@ static void RC_(log_array)(const double *x, ptrdiff_t n, double *out) {
         if (!((off < 0 ? -off : off) <= tolerance) && bad < 0) bad = i;                                         \
       } else {                                                                                                  \
         if (!(sum > 0) && bad < 0) bad = i;                                                                     \
-        for (ptrdiff_t c = 0; c < C; c++) row[c] /= sum;                                                        \
+        for (ptrdiff_t c = 0; c < C && (kind != RC_PROBA || renormalize); c++) row[c] /= sum;                   \
       }                                                                                                         \
     }                                                                                                           \
     return bad;                                                                                                 \

@@ -17,7 +17,7 @@ static void RC_(fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff
         sum[h] = VD_LOAD(cells->s1 + v + h * VDN);
         square[h] = VD_LOAD(cells->s2 + v + h * VDN);
       }
-      const float *p = s + i + v, *q = next + i;
+      const float *p = s + i + v, *q = next ? next + i : s;
       int ahead = next && v == 0;
       for (ptrdiff_t k = 0; k < K; k++, p += stride) {
         VF x = VF_LOAD(p);
@@ -57,7 +57,7 @@ static void RC_(fold_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdif
     for (int v = 0; v < 8; v += VDN) {
       VD low = VD_LOAD(cells->lo + v), high = VD_LOAD(cells->hi + v), zero = VD_LOAD(cells->shift + v);
       VD sum = VD_LOAD(cells->s1 + v), square = VD_LOAD(cells->s2 + v);
-      const double *p = s + i + v, *q = next + i;
+      const double *p = s + i + v, *q = next ? next + i : s;
       int ahead = next && v == 0;
       for (ptrdiff_t k = 0; k < K; k++, p += stride) {
         VD x = VD_LOAD(p);

@@ -1,0 +1,418 @@
+"""Metrics of decisions: who answers differently, how often, and on whom.
+
+Notation: models k = 1..M, samples i = 1..N, decisions d[k, i], reference r[i]. Ties in scores go to the lowest
+class. All counts are exact integers; shares are counts over N, or weighted sums over the sum of weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rashomon_core.errors import UsageError
+from rashomon_core.predictions import Predictions
+from rashomon_core.tiles import parse_memory, parse_threads
+from rashomon_core.vectors import as_decisions, as_label_view, as_score_view, as_weights
+
+from .visit import Reference, Request, pairwise, share, total, visit
+
+__all__ = [
+    "ambiguity",
+    "ambiguous_samples",
+    "correct_fidelity",
+    "decide",
+    "disagreement_rate",
+    "discrepancy",
+    "fidelity",
+    "pairwise_ambiguity",
+    "pairwise_disagreement",
+    "pairwise_discrepancy",
+    "self_consistency",
+    "viable_decisions",
+    "votes",
+]
+
+Array = npt.NDArray[Any]
+
+
+def decide(
+    probs: object, *, threshold: float | None = None, threads: int | None = None, memory: int | str | None = None
+) -> Array:
+    """Return the decision of every model on every sample.
+
+    Parameters
+    ----------
+    probs : (M, N, C) or (M, N) array-like of floats, or Predictions
+        Scores; (M, N) is P(class 1).
+    threshold : float, optional
+        Binary scores only: 1 where P(class 1) >= threshold, compared exactly. Without it: the largest score, ties
+        to the lowest class; for (M, N) scores 1 where P(class 1) > .5, which is the same rule.
+    threads, memory : see :func:`rashomon_core.profile`
+
+    Returns
+    -------
+    (M, N) uint8, or uint16 for more than 256 classes
+
+    Raises
+    ------
+    InvalidInputError
+        For NaN, infinity, negative probabilities and rows that do not sum to 1.
+
+    Notes
+    -----
+    O(M N C), one pass.
+
+    Examples
+    --------
+    >>> import numpy as np, rashomon_core as rc
+    >>> rc.decide(np.array([[[0.2, 0.8], [0.5, 0.5]]]))
+    array([[1, 0]], dtype=uint8)
+    """
+    view = as_score_view(probs)
+    if threshold is not None and view.n_classes != 2:
+        raise UsageError(f"a threshold is for two classes, and there are {view.n_classes}")
+    found = visit(view, Request(decisions=True, threshold=threshold), threads=threads, memory=memory).decisions
+    assert found is not None
+    return found
+
+
+def _view(labels: object) -> Predictions:
+    return as_label_view(labels)
+
+
+def _against(
+    labels: object,
+    reference: object,
+    name: str,
+    sample_weight: object,
+    threads: int | None,
+    memory: int | str | None,
+    *,
+    union: bool = False,
+) -> tuple[Array, Array | None, Array | None, Predictions]:
+    """Return mismatch counts (or weights) of every model, the union of mismatches, the weights, the view."""
+    view = _view(labels)
+    if view.kind == "labels" and view.declared_classes is None:  # a reference may hold classes no model uses
+        raw = as_decisions(reference, view.n_samples, None, name, view.class_names)
+        view = _with_classes(view, max(view.n_classes, int(raw.max()) + 1))
+    decisions = as_decisions(reference, view.n_samples, view.n_classes, name, view.class_names)
+    w = as_weights(sample_weight, view.n_samples)
+    found = visit(
+        view,
+        Request(references=[Reference(name, decisions, union=union)], weights=w),
+        threads=threads,
+        memory=memory,
+    )
+    counts = found.mismatches[name] if w is None else found.mismatch_weights[name]
+    return counts, found.unions.get(name), w, view
+
+
+def _with_classes(view: Predictions, n_classes: int) -> Predictions:
+    return Predictions.from_source(view.source, kind="labels", n_classes=n_classes, model_ids=view.model_ids)
+
+
+def _shares(counts: Array, n: int, w: Array | None) -> Array:
+    result: Array = counts / (n if w is None else total(w))
+    return result
+
+
+def fidelity(
+    labels: object,
+    target: object,
+    *,
+    sample_weight: object = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+) -> Array:
+    """Return the share of samples on which each model answers like the target.
+
+    Parameters
+    ----------
+    labels : (M, N) array-like of integers, or Predictions (scores are decided)
+    target : (N,) array-like of class indices
+    sample_weight : (N,) array-like, optional
+        Finite, >= 0, not all 0.
+
+    Returns
+    -------
+    (M,) float64
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.fidelity([[0, 1, 1, 0], [0, 1, 0, 1]], [0, 1, 1, 1])
+    array([0.75, 0.75])
+    """
+    counts, _, w, view = _against(labels, target, "target", sample_weight, threads, memory)
+    if w is None:
+        return (view.n_samples - counts) / view.n_samples
+    return 1.0 - _shares(counts, view.n_samples, w)
+
+
+def correct_fidelity(
+    labels: object,
+    target: object,
+    y: object,
+    *,
+    sample_weight: object = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+) -> Array:
+    """Return the share of samples on which a model answers like the target and both are right; (M,) float64.
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.correct_fidelity([[0, 1, 1, 0]], target=[0, 1, 1, 1], y=[0, 0, 1, 1])
+    array([0.5])
+    """
+    view = _view(labels)
+    t = as_decisions(target, view.n_samples, None, "target", view.class_names)
+    truth = as_decisions(y, view.n_samples, None, "y", view.class_names)
+    if view.kind == "labels" and view.declared_classes is None:
+        view = _with_classes(view, max(view.n_classes, int(t.max()) + 1))
+    right = t == truth
+    w = as_weights(sample_weight, view.n_samples)
+    found = visit(view, Request(references=[Reference("t", t, right)], weights=w), threads=threads, memory=memory)
+    if w is None:
+        return (int(right.sum()) - found.mismatches["t"]) / view.n_samples
+    return (total(right.astype(np.float64), w) - found.mismatch_weights["t"]) / total(w)
+
+
+def discrepancy(
+    labels: object,
+    reference: object,
+    *,
+    sample_weight: object = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+) -> float:
+    """Return the largest share of samples on which one model differs from the reference.
+
+    max_k share_i [d_ki != r_i] (Marx, Calmon and Ustun 2020).
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.discrepancy([[0, 1, 1, 0], [0, 1, 0, 0]], [0, 1, 1, 1])
+    0.5
+    """
+    counts, _, w, view = _against(labels, reference, "reference", sample_weight, threads, memory)
+    return float(_shares(counts, view.n_samples, w).max())
+
+
+def ambiguous_samples(
+    labels: object, reference: object, *, threads: int | None = None, memory: int | str | None = None
+) -> Array:
+    """Return which samples get another answer than the reference's from at least one model; (N,) bool.
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.ambiguous_samples([[0, 1, 1], [0, 1, 0]], [0, 1, 1])
+    array([False, False,  True])
+    """
+    _, union, _, _ = _against(labels, reference, "reference", None, threads, memory, union=True)
+    assert union is not None
+    return union
+
+
+def ambiguity(
+    labels: object,
+    reference: object,
+    *,
+    sample_weight: object = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+) -> float:
+    """Return the share of samples on which at least one model differs from the reference.
+
+    share_i [max_k d_ki != r_i] (Marx, Calmon and Ustun 2020). Grows with the number of models: report M with it.
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.ambiguity([[0, 1, 1, 0], [0, 1, 0, 0]], [0, 1, 1, 1])
+    0.5
+    """
+    w = as_weights(sample_weight, _view(labels).n_samples)
+    return share(ambiguous_samples(labels, reference, threads=threads, memory=memory), w)
+
+
+def pairwise_ambiguity(
+    labels: object,
+    *,
+    sample_weight: object = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+) -> float:
+    """Return the share of samples on which at least two models differ; at most the ambiguity.
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.pairwise_ambiguity([[0, 1, 1, 0], [0, 1, 0, 0]])
+    0.25
+    """
+    view = _view(labels)
+    w = as_weights(sample_weight, view.n_samples)
+    found = visit(view, Request(viable=True), threads=threads, memory=memory)
+    assert found.viable is not None
+    return share(found.viable > 1, w)
+
+
+def pairwise_disagreement(
+    labels: object,
+    *,
+    counts: bool = False,
+    sample_weight: object = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+) -> Array:
+    """Return the share of samples on which each pair of models differs.
+
+    Parameters
+    ----------
+    labels : (M, N) array-like of integers, or Predictions
+    counts : bool
+        Return exact int64 counts instead; not with weights.
+
+    Returns
+    -------
+    (M, M) float64 or int64, symmetric with a zero diagonal; a metric (triangle inequality)
+
+    Notes
+    -----
+    O(M^2 N ceil(log2 C) / 512) steps of 512 samples on bit planes. Holds M x M; the summary in
+    :func:`rashomon_core.profile` does not.
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.pairwise_disagreement([[0, 1, 1, 0], [0, 1, 0, 0]], counts=True)
+    array([[0, 1],
+           [1, 0]])
+    """
+    view = _view(labels)
+    w = as_weights(sample_weight, view.n_samples)
+    if counts and w is not None:
+        raise UsageError("counts=True has no meaning with sample weights. Fix: drop one of them")
+    matrix, _, _ = _pairs(view, w, threads, memory, matrix=True)
+    assert matrix is not None
+    return matrix if counts else _shares(matrix, view.n_samples, w)
+
+
+def _pairs(
+    view: Predictions, w: Array | None, threads: int | None, memory: int | str | None, *, matrix: bool
+) -> tuple[Array | None, float, tuple[int, int]]:
+    pool, budget = parse_threads(threads), parse_memory(memory)
+    planes = visit(view, Request(planes=True), threads=threads, memory=memory, label="reading").planes
+    assert planes is not None
+    M = view.n_models
+    full = np.zeros((M, M), dtype=np.int64 if w is None else np.float64) if matrix else None
+    largest, pair = pairwise(planes, threads=pool, memory=budget, weights=w, matrix=full)
+    return full, largest, pair
+
+
+def pairwise_discrepancy(
+    labels: object,
+    *,
+    sample_weight: object = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+) -> float:
+    """Return the largest share of samples on which two models differ; at most twice the discrepancy.
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.pairwise_discrepancy([[0, 1, 1, 0], [0, 1, 0, 1]])
+    0.5
+    """
+    view = _view(labels)
+    w = as_weights(sample_weight, view.n_samples)
+    _, largest, _ = _pairs(view, w, threads, memory, matrix=False)
+    return float(largest / (view.n_samples if w is None else total(w)))
+
+
+def votes(
+    labels: object, n_classes: int | None = None, *, threads: int | None = None, memory: int | str | None = None
+) -> Array:
+    """Return how many models decide each class on each sample; (N, C) int64, rows sum to M.
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.votes([[0, 1, 2], [0, 1, 1]], 3)
+    array([[2, 0, 0],
+           [0, 2, 0],
+           [0, 1, 1]])
+    """
+    view = _view(labels)
+    if n_classes is not None and view.kind == "labels" and view.declared_classes != n_classes:
+        view = Predictions.from_source(view.source, kind="labels", n_classes=n_classes, model_ids=view.model_ids)
+    found = visit(view, Request(votes=True), threads=threads, memory=memory).votes
+    assert found is not None
+    return found
+
+
+def rate_from_squares(squares: Array, n_models: int, ddof: int = 0) -> Array:
+    """Return the disagreement rates from the sums of squared votes: (M^2 - sum v^2) / (M (M - ddof))."""
+    if ddof not in (0, 1):
+        raise UsageError(f"ddof={ddof}. Fix: 0 (two models drawn with replacement) or 1 (without)")
+    if n_models == 1 and ddof == 1:
+        return np.full(squares.shape, np.nan)
+    return (n_models**2 - squares.astype(np.int64)) / float(n_models * (n_models - ddof))
+
+
+def disagreement_rate(
+    labels: object, *, ddof: int = 0, threads: int | None = None, memory: int | str | None = None
+) -> Array:
+    """Return for each sample the chance that two models drawn at random differ.
+
+    1 - sum_c mu_ic^2 with mu the shares of votes (ddof 0: with replacement), times M / (M - 1) for ddof 1 (without).
+    Half of the binary 4 mu (1 - mu) of published code; class indices are never averaged. M = 1: 0, and NaN for
+    ddof 1.
+
+    Returns
+    -------
+    (N,) float64
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.disagreement_rate([[0, 1], [0, 2]])
+    array([0. , 0.5])
+    """
+    view = _view(labels)
+    found = visit(view, Request(vote_sums=True), threads=threads, memory=memory)
+    assert found.vote_squares is not None
+    return rate_from_squares(found.vote_squares, view.n_models, ddof)
+
+
+def self_consistency(labels: object, *, threads: int | None = None, memory: int | str | None = None) -> Array:
+    """Return 1 - disagreement rate with ddof 1 (Cooper et al. 2024); (N,) float64, NaN for one model.
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.self_consistency([[0, 1], [0, 2]])
+    array([1., 0.])
+    """
+    return 1.0 - disagreement_rate(labels, ddof=1, threads=threads, memory=memory)
+
+
+def viable_decisions(labels: object, *, threads: int | None = None, memory: int | str | None = None) -> Array:
+    """Return the number of different decisions each sample gets; (N,) int64.
+
+    Examples
+    --------
+    >>> import rashomon_core as rc
+    >>> rc.viable_decisions([[0, 1], [0, 2]])
+    array([1, 2])
+    """
+    found = visit(_view(labels), Request(viable=True), threads=threads, memory=memory)
+    assert found.viable is not None
+    return found.viable.astype(np.int64)

@@ -1,0 +1,125 @@
+"""Means and quantiles of per-sample values, in memory or streamed from where they were spilled.
+
+A quantile p is the smallest value whose cumulative weight reaches p (NumPy's "inverted_cdf"); samples of weight 0
+take no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .visit import total
+
+__all__ = ["describe", "quantiles"]
+
+Array = npt.NDArray[Any]
+LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+#: Samples of a chunk; a multiple of the 4,096 of a block.
+CHUNK = 1 << 18
+
+
+def describe(
+    read: Callable[[int, int], Array], n: int, weights: Array | None = None, *, in_memory: bool = True
+) -> dict[str, float]:
+    """Return mean, p50, p90, p95, p99 and max of n values that ``read(start, stop)`` hands out in pieces.
+
+    With ``in_memory`` the values are gathered and sorted; without, they are read once per 16 bits of their order
+    (four times), so that nothing of size n is held. The answers are the same.
+    """
+    if in_memory:
+        values = np.ascontiguousarray(read(0, n), dtype=np.float64)
+        kept = values if weights is None else values[weights > 0]
+        result = {"mean": total(values, weights) / (n if weights is None else total(weights))}
+        result |= dict(zip(LEVELS, quantiles(values, list(LEVELS.values()), weights), strict=True))
+        result["max"] = float(kept.max())
+        return result
+
+    def chunks() -> Iterator[tuple[Array, Array | None]]:
+        for i in range(0, n, CHUNK):
+            piece = np.ascontiguousarray(read(i, min(i + CHUNK, n)), dtype=np.float64)
+            yield piece, None if weights is None else weights[i : i + CHUNK]
+
+    mean, largest = 0.0, -np.inf
+    for values, w in chunks():
+        mean += total(values, w)
+        kept = values if w is None else values[w > 0]
+        largest = max(largest, float(kept.max(initial=-np.inf)))
+    result = {"mean": mean / (n if weights is None else total(weights))}
+    result |= dict(zip(LEVELS, _streamed(chunks, n, list(LEVELS.values()), weights), strict=True))
+    result["max"] = largest
+    return result
+
+
+def quantiles(values: Array, levels: Sequence[float], weights: Array | None = None) -> list[float]:
+    """Return quantiles of (N,) values by the rule above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rashomon_core.metrics.summary import quantiles
+    >>> quantiles(np.array([3.0, 1.0, 2.0, 4.0]), [0.5, 0.9])
+    [2.0, 4.0]
+    """
+    if weights is None:
+        ranks = [_rank(p, len(values)) for p in levels]
+        ordered = np.partition(values, sorted(set(ranks)))
+        return [float(ordered[r]) for r in ranks]
+    kept = weights > 0
+    values, weights = values[kept], weights[kept]
+    order = np.argsort(values, kind="stable")
+    cumulative = np.cumsum(weights[order])
+    cumulative /= cumulative[-1]
+    places = np.minimum(np.searchsorted(cumulative, levels, side="left"), len(order) - 1)
+    return [float(v) for v in values[order][places]]
+
+
+def _rank(p: float, n: int) -> int:
+    """Return the index in sorted order of the smallest value with (index + 1) / n >= p."""
+    rank = max(int(np.ceil(p * n)) - 1, 0)
+    while rank > 0 and rank / n >= p:  # ceil of a product that rounding put above an integer
+        rank -= 1
+    while (rank + 1) / n < p:
+        rank += 1
+    return rank
+
+
+def _keys(values: Array) -> Array:
+    """Return unsigned integers in the order of the floats."""
+    bits = (values + 0.0).view(np.uint64)  # -0 and 0 are one value
+    return np.where(bits >> np.uint64(63) == 1, ~bits, bits | np.uint64(1 << 63))
+
+
+def _streamed(
+    chunks: Callable[[], Iterator[tuple[Array, Array | None]]], n: int, levels: Sequence[float], weights: Array | None
+) -> list[float]:
+    """Select quantiles from the most significant bits down, 16 at a time."""
+    if weights is None:
+        wanted = [float(_rank(p, n)) for p in levels]  # values below it
+    else:
+        whole = float(np.sum(weights))
+        wanted = [p * whole * (1 - 1e-15) for p in levels]
+    prefixes = [0] * len(levels)
+    below = [0.0] * len(levels)
+    for step in range(4):
+        shift = 48 - 16 * step
+        bins = np.zeros((len(levels), 1 << 16))
+        for values, w in chunks():
+            keys = _keys(values)
+            digits = (keys >> np.uint64(shift)).astype(np.int64) & 0xFFFF
+            for q, prefix in enumerate(prefixes):
+                inside = slice(None) if step == 0 else keys >> np.uint64(shift + 16) == np.uint64(prefix)
+                part = None if w is None else w[inside]
+                bins[q] += np.bincount(digits[inside], weights=part, minlength=1 << 16)
+        for q in range(len(levels)):
+            cumulative = below[q] + np.cumsum(bins[q])
+            reached = cumulative > wanted[q] if weights is None else cumulative >= wanted[q]
+            digit = int(np.argmax(reached & (bins[q] > 0))) if reached.any() else int(np.flatnonzero(bins[q])[-1])
+            below[q] = float(cumulative[digit] - bins[q][digit])
+            prefixes[q] = (prefixes[q] << 16) | digit
+    keys = np.array(prefixes, dtype=np.uint64)
+    bits = np.where(keys >> np.uint64(63) == 1, keys & np.uint64((1 << 63) - 1), ~keys)
+    return [float(v) for v in bits.view(np.float64)]

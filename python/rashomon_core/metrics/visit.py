@@ -1,0 +1,438 @@
+"""One visit of each tile: every number that can be had from a single reading of the predictions.
+
+A :class:`Request` says what is wanted, :func:`visit` reads the predictions once and returns a :class:`Visit`. All
+metrics functions, the profile and the accumulator go through the same kernel (``_scores.TilePass``), so that there
+is one implementation of each number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rashomon_core import _decisions, _encode, _scores
+from rashomon_core.errors import InvalidInputError
+from rashomon_core.predictions import Predictions
+from rashomon_core.tiles import (
+    BLOCK,
+    GROUP,
+    Plan,
+    Scratch,
+    SpillArray,
+    parse_memory,
+    parse_threads,
+    plan,
+    read_block,
+    run,
+)
+
+__all__ = ["LOSSES", "Reference", "Request", "Visit", "encode_vector", "share", "total", "visit"]
+
+Array = npt.NDArray[Any]
+LOSSES = _scores.LOSSES
+#: Planes and per-sample columns may take this part of the budget in memory; beyond it they spill.
+KEPT_PART = 0.25
+#: Up to this many (cell, class) pairs cells are counted by masks.
+MASKED_CELLS = 384
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Decisions (N,) to compare every model with, on the samples of ``mask`` ((N,) bool, None: all)."""
+
+    name: str
+    decisions: Array
+    mask: Array | None = None
+    union: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a visit should bring back.
+
+    ``ranges``: smallest and largest score and score variance of each (sample, class). ``votes``: the (N, C) counts;
+    ``vote_sums``: their sum of squares per sample; ``viable``: how many are not 0. ``planes``: bit planes of all
+    decisions. ``references``: counts against each. ``losses``: names among :data:`LOSSES`.
+    """
+
+    ranges: bool = False
+    votes: bool = False
+    vote_sums: bool = False
+    viable: bool = False
+    planes: bool = False
+    decisions: bool = False
+    references: Sequence[Reference] = ()
+    #: Count decisions by cell: (N,) int32 cell of each sample, and how many cells there are.
+    cells: Array | None = None
+    n_cells: int = 0
+    #: Count the models that decide like these (N,) decisions, sample by sample.
+    agree: Array | None = None
+    losses: Sequence[str] = ()
+    y: Array | None = None
+    target_scores: Array | None = None
+    weights: Array | None = None
+    threshold: float | None = None
+    ddof: int = 0
+    #: Per-sample results may be kept outside memory (for callers that only summarise them).
+    spill: bool = False
+
+
+@dataclass
+class Visit:
+    """What a visit brought back; None: not asked for."""
+
+    plan: Plan
+    seconds: float = 0.0
+    low: SpillArray | None = None
+    high: SpillArray | None = None
+    variance: SpillArray | None = None
+    votes: Array | None = None
+    vote_squares: Array | None = None
+    viable: Array | None = None
+    agree: Array | None = None
+    cells: Array | None = None
+    planes: SpillArray | None = None
+    decisions: Array | None = None
+    mismatches: dict[str, Array] = field(default_factory=dict)
+    mismatch_weights: dict[str, Array] = field(default_factory=dict)
+    unions: dict[str, Array] = field(default_factory=dict)
+    losses: dict[str, Array] = field(default_factory=dict)
+
+
+def encode_vector(decisions: Array, n_classes: int, mask: Array | None = None) -> tuple[Array, Array | None]:
+    """Return the bit planes (G, P, 8) of (N,) decisions, and the words (G, 8) of a mask."""
+    n = len(decisions)
+    planes = np.empty((1, _encode.group_count(n), _encode.plane_count(n_classes), 8), dtype=np.uint64)
+    narrow = np.empty((1, n), dtype=np.uint8 if n_classes <= 256 else np.uint16)
+    narrow[0] = decisions
+    _encode.encode(narrow, planes)
+    return planes[0], None if mask is None else mask_words(mask)
+
+
+def mask_words(mask: Array) -> Array:
+    """Return the words (G, 8) of a boolean vector; bits behind the last sample are 0."""
+    words = np.empty((1, _encode.group_count(len(mask)), 1, 8), dtype=np.uint64)
+    _encode.encode(np.ascontiguousarray(mask, dtype=np.uint8)[None], words)
+    return words[0, :, 0, :]
+
+
+def unpack_words(words: Array, n: int) -> Array:
+    """Return the boolean vector (n,) of words (G, 8)."""
+    bits = np.unpackbits(words.astype("<u8", copy=False).view(np.uint8).reshape(-1), bitorder="little", count=n)
+    return bits.astype(bool)
+
+
+def total(values: Array, weights: Array | None = None) -> float:
+    """Return the (weighted) sum over samples: blocks of 4,096, eight lanes, a fixed tree, blocks in order."""
+    result = 0.0
+    for part in _scores.block_totals(np.ascontiguousarray(values, dtype=np.float64), weights).tolist():
+        result += part
+    return result
+
+
+def share(flags: Array, weights: Array | None = None) -> float:
+    """Return the (weighted) share of true flags; without weights an exact count over N."""
+    if weights is None:
+        return int(np.count_nonzero(flags)) / len(flags)
+    return total(flags.astype(np.float64), weights) / total(weights)
+
+
+def visit(
+    predictions: Predictions,
+    request: Request,
+    *,
+    threads: int | None = None,
+    memory: int | str | None = None,
+    label: str = "measuring",
+) -> Visit:
+    """Read the predictions once and return what was asked for.
+
+    Raises
+    ------
+    InvalidInputError
+        At the first bad value in (model, sample) order, whatever the tiles and threads.
+    """
+    return _Visitor(predictions, request, parse_threads(threads), parse_memory(memory)).go(label)
+
+
+class _Visitor:
+    """The state of one visit that all tiles share; each tile writes its own samples of it."""
+
+    def __init__(self, predictions: Predictions, request: Request, threads: int, memory: int) -> None:
+        self.view, self.request, self.threads, self.memory = predictions, request, threads, memory
+        self.classes, self.M, self.N = predictions.n_classes, predictions.n_models, predictions.n_samples
+        self.labels = predictions.kind == "labels"
+        self.columns = 0 if self.labels else predictions.columns
+        self.single = (
+            predictions.kind == "proba" and not predictions.renormalize and predictions.dtype.itemsize < 8
+        )
+        self.score_type = np.float32 if self.single else np.float64
+        self.sums = request.weights is not None or bool(request.losses)
+        self.P, self.G = _encode.plane_count(self.classes), _encode.group_count(self.N)
+        self.by_class = self.classes <= _scores.VOTE_CLASSES
+        if request.losses and self.labels:
+            raise InvalidInputError("losses need scores, and these predictions are labels", file=predictions.path)
+
+        self.refs = [encode_vector(r.decisions, self.classes, r.mask) for r in request.references]
+        self.votes_needed = (
+            request.votes or request.vote_sums or request.viable or request.agree is not None
+        )
+        self.square_type = np.int32 if self.M < 46_341 else np.int64  # M^2 fits 32 bits
+        # cells by masks cost a popcount per (cell, class) and 512 samples, a histogram one step per sample
+        self.cell_masks = request.weights is None and request.n_cells * self.classes <= MASKED_CELLS
+        per_sample = 64
+        if request.ranges and not self.labels:
+            per_sample += max(1, self.columns) * (3 * np.dtype(self.score_type).itemsize + 24)
+        if self.votes_needed:
+            per_sample += 12 * self.classes
+        if request.losses:
+            per_sample += 8 * max(2, self.columns)
+        if request.planes or (request.cells is not None and self.cell_masks):
+            per_sample += self.M * self.P // 8 + 1
+        if request.decisions or (request.cells is not None and not self.cell_masks):
+            per_sample += self.M * (1 if self.classes <= 256 else 2)
+        self.plan = plan(
+            predictions,
+            threads=threads,
+            memory=max(memory // 4, int(memory * 0.6) - 24 * self.N),  # what is kept for every sample comes first
+            per_sample=per_sample,
+            unit=BLOCK if self.sums else GROUP,
+        )
+
+        room = int(memory * KEPT_PART)
+        result = self.result = Visit(self.plan)
+        if request.ranges and not self.labels:
+            width = self.columns * (2 * np.dtype(self.score_type).itemsize + 8)
+            spill = request.spill and self.N * width > room // 2
+            for name, kind in (("low", self.score_type), ("high", self.score_type), ("variance", np.float64)):
+                setattr(result, name, SpillArray((self.N, self.columns), kind, spill=spill))
+        if request.votes:
+            result.votes = np.empty((self.N, self.classes), dtype=np.int64)
+        if request.vote_sums:
+            result.vote_squares = np.empty(self.N, dtype=self.square_type)
+        if request.viable:
+            result.viable = np.empty(self.N, dtype=np.int32)
+        if request.agree is not None:
+            result.agree = np.empty(self.N, dtype=np.int32)
+        if request.planes:
+            shape = (self.M, self.G, self.P, 8)
+            result.planes = SpillArray(shape, np.uint64, spill=self.M * self.G * self.P * 64 > room)
+        if request.decisions:
+            result.decisions = np.empty((self.M, self.N), dtype=np.uint8 if self.classes <= 256 else np.uint16)
+        R = len(request.references)
+        self.counts = np.zeros((R, self.M), dtype=np.int64)
+        self.weighted = np.zeros((R, self.M))
+        self.unions = np.zeros((R, self.G, 8), dtype=np.uint64) if any(r.union for r in request.references) else None
+        self.loss_sums = np.zeros((len(LOSSES), self.M))
+        if request.cells is not None:
+            kind = np.int64 if request.weights is None else np.float64
+            result.cells = np.zeros((self.M, request.n_cells, self.classes), dtype=kind)
+
+    def go(self, label: str) -> Visit:
+        run(self.plan.tiles, self.tile, self.merge, threads=self.threads, label=label)
+        result, request = self.result, self.request
+        for j, reference in enumerate(request.references):
+            result.mismatches[reference.name] = self.counts[j]
+            if request.weights is not None:
+                result.mismatch_weights[reference.name] = self.weighted[j]
+            if reference.union and self.unions is not None:
+                result.unions[reference.name] = unpack_words(self.unions[j], self.N)
+        for name in request.losses:
+            result.losses[name] = self.loss_sums[LOSSES.index(name)]
+        return result
+
+    def tile(self, task: tuple[int, int], scratch: Scratch) -> dict[str, Array]:
+        """Do the samples ``task``; per-sample results go to their place, sums are returned."""
+        n0, n1 = task
+        request, result, S, M = self.request, self.result, n1 - n0, self.M
+        groups, blocks = _encode.group_count(S), -(-S // BLOCK)
+        g0, g1 = n0 // GROUP, n0 // GROUP + groups
+        rows, every = slice(n0, n1), slice(0, self.columns)
+        given: dict[str, Any] = {}
+        sums: dict[str, Array] = {}
+        places: list[tuple[SpillArray, Array, slice, slice]] = []
+        whole = self.plan.models >= M
+        if result.low is not None and result.high is not None and result.variance is not None:
+            for name, column in (("lo", result.low), ("hi", result.high), ("variance", result.variance)):
+                given[name] = column.place(rows, every, scratch, name)
+                places.append((column, given[name], rows, every))
+            if not whole:
+                given["shift"] = scratch.array("shift", (S, self.columns), self.score_type)
+                given["s1"] = scratch.array("s1", (S, self.columns), np.float64)
+                given["s2"] = scratch.array("s2", (S, self.columns), np.float64)
+        if self.votes_needed:
+            shape = (self.classes, S) if self.by_class else (S, self.classes)
+            given["votes"] = scratch.array("votes", shape, np.int32, zero=True)
+        if result.planes is not None:
+            given["planes"] = result.planes.place(slice(0, M), slice(g0, g1), scratch, "planes")
+            places.append((result.planes, given["planes"], slice(0, M), slice(g0, g1)))
+        elif request.cells is not None and self.cell_masks:
+            given["planes"] = scratch.array("planes", (M, groups, self.P, 8), np.uint64)
+        if result.decisions is not None or (request.cells is not None and not self.cell_masks):
+            given["decisions"] = scratch.array("decisions", (M, S), np.uint8 if self.classes <= 256 else np.uint16)
+        if self.refs:
+            R = len(self.refs)
+            given["references"] = np.ascontiguousarray(np.stack([p[g0:g1] for p, _ in self.refs]))
+            if any(m is not None for _, m in self.refs):
+                full = mask_words(np.ones(S, dtype=bool))
+                given["masks"] = np.stack([full if m is None else m[g0:g1] for _, m in self.refs])
+            sums["counts"] = given["mismatches"] = np.zeros((R, M), dtype=np.int64)
+            if self.unions is not None:
+                sums["unions"] = given["unions"] = np.zeros((R, groups, 8), dtype=np.uint64)
+            if request.weights is not None:
+                given["mismatch_lanes"] = np.zeros((R, M, 8))
+                sums["weighted"] = given["mismatch_totals"] = np.zeros((R, M, blocks))
+        if request.weights is not None:
+            w = scratch.array("weights", (groups * GROUP,), np.float64, zero=True)
+            w[:S] = request.weights[rows]
+            given["weights"] = w
+        if request.losses:
+            if request.y is not None:
+                given["y"] = np.ascontiguousarray(request.y[rows], dtype=np.int32)
+            if request.target_scores is not None:
+                given["target"] = np.ascontiguousarray(request.target_scores[rows])
+            given["loss_lanes"] = np.zeros((len(LOSSES), M, 8))
+            sums["losses"] = given["loss_totals"] = np.zeros((len(LOSSES), M, blocks))
+            given["losses"] = tuple(request.losses)
+        view = self.view
+        kernel = _scores.TilePass(
+            n_samples=S,
+            columns=self.columns,
+            n_classes=self.classes,
+            n_models=M,
+            kind=view.kind,
+            renormalize=view.renormalize,
+            tolerance=view.row_tolerance,
+            threshold=None if self.labels else request.threshold,
+            single=self.single,
+            ddof=request.ddof,
+            **given,
+        )
+        for m0 in range(0, M, self.plan.models):
+            m1 = min(m0 + self.plan.models, M)
+            block = read_block(view, slice(m0, m1), rows, scratch)
+            if not kernel.update(block, m0, 0):
+                view.validate()  # names the first bad value in (model, sample) order
+                raise InvalidInputError("bad values in the predictions", file=view.path, where=view.where(m0, n0))
+        for array, block, r, c in places:
+            array.commit(block, r, c)
+        if result.decisions is not None:
+            result.decisions[:, rows] = given["decisions"]
+        if "votes" in given:
+            self._votes(given["votes"], rows)
+        if request.cells is not None:
+            sums["cells"] = self._cells(given, request.cells[rows], scratch, rows)
+        return sums
+
+    def _cells(self, given: dict[str, Any], codes: Array, scratch: Scratch, rows: slice) -> Array:
+        """Return the counts (M, cells, C) of a tile, or the weights (blocks, M, cells, C)."""
+        request, shape = self.request, (self.M, self.request.n_cells, self.classes)
+        if request.weights is not None:
+            starts = range(0, len(codes), BLOCK)
+            weights = np.zeros((len(starts), *shape))
+            for b, i in enumerate(starts):
+                part = np.ascontiguousarray(given["decisions"][:, i : i + BLOCK])
+                w = np.ascontiguousarray(request.weights[rows][i : i + BLOCK])
+                _decisions.cell_weights(part, np.ascontiguousarray(codes[i : i + BLOCK]), w, weights[b])
+            return weights
+        counts = np.zeros(shape, dtype=np.int64)
+        if self.cell_masks:
+            masks = np.stack([mask_words(codes == cell) for cell in range(request.n_cells)])
+            _decisions.cell_counts(given["planes"], masks, self.classes, counts)
+        else:
+            _decisions.cell_histogram(given["decisions"], np.ascontiguousarray(codes), counts)
+        return counts
+
+    def _votes(self, votes: Array, rows: slice) -> None:
+        result = self.result
+        axis = 0 if self.by_class else 1
+        if result.votes is not None:
+            result.votes[rows] = votes.T if self.by_class else votes
+        if result.vote_squares is not None:
+            exact = votes.astype(self.square_type, copy=False)
+            result.vote_squares[rows] = np.einsum("cs,cs->s" if self.by_class else "sc,sc->s", exact, exact)
+        if result.viable is not None:
+            result.viable[rows] = np.count_nonzero(votes, axis=axis)
+        if result.agree is not None and self.request.agree is not None:
+            wanted, at = self.request.agree[rows], np.arange(votes.shape[1 - axis])
+            result.agree[rows] = votes[wanted, at] if self.by_class else votes[at, wanted]
+
+    def merge(self, task: tuple[int, int], sums: dict[str, Array]) -> None:
+        """Add a tile's sums, in the order of the tiles; float totals block by block."""
+        if "counts" in sums:
+            self.counts += sums["counts"]
+        if "unions" in sums and self.unions is not None:
+            g0 = task[0] // GROUP
+            self.unions[:, g0 : g0 + sums["unions"].shape[1]] = sums["unions"]
+        if "cells" in sums and self.result.cells is not None:
+            for part in sums["cells"] if self.request.weights is not None else [sums["cells"]]:
+                self.result.cells += part
+        for name, into in (("weighted", self.weighted), ("losses", self.loss_sums)):
+            if name in sums:
+                for b in range(sums[name].shape[2]):
+                    into += sums[name][:, :, b]
+
+
+def pair_blocks(planes: SpillArray, memory: int) -> int:
+    """Models of a block of the pairwise kernel: two blocks of planes and their counts fit the budget."""
+    row = planes.nbytes // planes.shape[0]
+    if planes.in_memory:
+        return 64
+    return max(4, min(512, int(memory * KEPT_PART) // (2 * row)))
+
+
+def pairwise(
+    planes: SpillArray,
+    *,
+    threads: int,
+    memory: int,
+    weights: Array | None = None,
+    matrix: Array | None = None,
+) -> tuple[float, tuple[int, int]]:
+    """Compare all pairs of models; return the largest count (or weight) and the first pair that has it.
+
+    ``matrix`` ((M, M) int64, or float64 with weights) is filled when given; without it nothing of size M x M is
+    held. With spilled planes blocks of models are read as they are needed.
+    """
+    M = planes.shape[0]
+    size = pair_blocks(planes, memory // threads)
+    groups = planes.shape[1]
+    padded = None
+    if weights is not None:
+        padded = np.zeros(groups * GROUP)
+        padded[: len(weights)] = weights
+    starts = range(0, M, size)
+    tasks = [(i, j) for i in starts for j in starts if j >= i]
+    best: list[tuple[float, tuple[int, int]]] = []
+
+    def work(task: tuple[int, int], scratch: Scratch) -> tuple[float, tuple[int, int]]:
+        i, j = task
+        left = planes.read(slice(i, min(i + size, M)))
+        right = left if i == j else planes.read(slice(j, min(j + size, M)))
+        shape = (len(left), len(right))
+        if padded is None:
+            counts = scratch.array("counts", shape, np.int64, zero=True)
+            _decisions.pair_counts(left, right, counts)
+        else:
+            counts = scratch.array("sums", shape, np.float64)
+            _decisions.pair_weighted(left, right, padded, counts)
+        if matrix is not None:
+            matrix[i : i + shape[0], j : j + shape[1]] = counts
+            matrix[j : j + shape[1], i : i + shape[0]] = counts.T
+        at = int(np.argmax(counts))
+        a, b = divmod(at, shape[1])
+        pair = (i + a, j + b)
+        return float(counts[a, b]), pair if pair[0] <= pair[1] else (pair[1], pair[0])
+
+    def merge(task: tuple[int, int], found: tuple[float, tuple[int, int]]) -> None:
+        if not best:
+            best.append(found)
+        elif found[0] > best[0][0] or (found[0] == best[0][0] and found[1] < best[0][1]):
+            best[0] = found
+
+    run(tasks, work, merge, threads=threads, label="comparing pairs")
+    return best[0]

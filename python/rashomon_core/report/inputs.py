@@ -1,0 +1,140 @@
+"""Files that go into a measurement: read by what the user wrote, described for the document.
+
+A file of one value per sample is named ``FILE``, or ``FILE:COLUMN[,COLUMN]`` for columns of a table and
+``FILE:NAME`` for an array in a container.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rashomon_core.errors import InvalidInputError, UsageError
+from rashomon_core.store import describe_input, open_vector
+from rashomon_core.store.tables import TABLES
+
+from .document import input_entry
+
+if TYPE_CHECKING:
+    from rashomon_core.predictions import Predictions
+
+__all__ = ["LOSSES", "Inputs", "split_spec"]
+
+LOSSES = ("fidelity", "zero_one", "log_loss", "cross_entropy")
+
+
+def split_spec(spec: str) -> tuple[str, str | None]:
+    """Split ``FILE`` or ``FILE:COLUMNS``; a colon inside the name of an existing file is part of it."""
+    if os.path.exists(spec):
+        return spec, None
+    at = [i for i, c in enumerate(spec) if c == ":"]
+    for i in at:
+        if os.path.exists(spec[:i]) and not os.path.isdir(spec[:i] or "."):
+            return spec[:i], spec[i + 1 :]
+    # A colon of a drive ("C:\\y.csv") is followed by a separator, one of a column never is.
+    if at and not set(spec[at[-1] + 1 :]) & {"/", "\\"} and at[-1] > 0:
+        return spec[: at[-1]], spec[at[-1] + 1 :]
+    return spec, None
+
+
+class Inputs:
+    """Files that go into one measurement, described for the document."""
+
+    def __init__(self, path: str, predictions: Predictions, checksum: bool) -> None:
+        self.predictions, self.checksum = predictions, checksum
+        self.entries: list[dict[str, Any]] = []
+        self.files: dict[str, str] = {}
+        self.titles: list[str] = []  # names of group columns
+        self._add("predictions", path, None, predictions)
+
+    def _add(self, role: str, path: str, select: str | None, content: Any) -> None:
+        self.files.setdefault(role, path)
+        described = describe_input(path, checksum=self.checksum, predictions=content)
+        self.entries.append(input_entry(role, select, described))
+
+    def vector(self, role: str, spec: str | None, *, per: str = "sample") -> Any:
+        """Read one value (or row) per sample or model from ``FILE`` or ``FILE:COLUMNS``."""
+        if spec is None:
+            return None
+        path, select = split_spec(spec)
+        view = self.predictions
+        options: dict[str, Any] = {}
+        if select is not None and os.path.splitext(path)[1].lower() in TABLES:
+            columns = [c.strip() for c in select.split(",")]
+            options["column"] = columns[0] if len(columns) == 1 else columns
+        elif select is not None:
+            options["key"] = select
+        ids, count = (view.sample_ids, view.n_samples) if per == "sample" else (view.model_ids, view.n_models)
+        array = open_vector(path, name=role, sample_ids=ids, id_column=f"{per}_id", **options)
+        if array.ndim == 0 or (array.shape[0] != count and array.shape != (1, count)):
+            raise InvalidInputError(
+                f"{len(array) if array.ndim else 1} {role} for {count} {per}s",
+                file=path,
+                fix=f"give one per {per}, in the order of the predictions, or a table with a {per}_id column",
+            )
+        self._add(role, path, select, array)
+        return array
+
+    def groups(self, specs: list[str] | None) -> dict[str, Any] | None:
+        """Read the columns of all group files, by name; several are taken together."""
+        if not specs:
+            return None
+        found: dict[str, Any] = {}
+        for spec in specs:
+            path, select = split_spec(spec)
+            array = self.vector("groups", spec)
+            names = [Path(path).stem] if select is None else [c.strip() for c in select.split(",")]
+            columns = [array] if array.ndim == 1 else list(array.T)
+            if len(names) != len(columns):
+                names = [f"{names[0]}{j}" for j in range(len(columns))]
+            for name, column in zip(names, columns, strict=True):
+                title = name
+                while title in found:
+                    title += "'"
+                found[title] = column
+        self.titles = list(found)
+        return found
+
+    def reference(self, text: str | None) -> Any:
+        """Return "target", "labels" or a model id as it is, else what the file holds."""
+        if text is None or text in ("target", "labels") or text in self.predictions.model_ids:
+            return text
+        if not os.path.exists(split_spec(text)[0]) and not os.path.splitext(split_spec(text)[0])[1]:
+            raise UsageError(f"--reference {text}: neither target, labels, a model id nor a file")
+        return self.vector("reference", text)
+
+    def loss(self, text: str | None) -> Any:
+        """Return the name of a loss as it is, else the losses that the file holds."""
+        if text is None or text in LOSSES:
+            return text
+        if not os.path.exists(split_spec(text)[0]) and not os.path.splitext(split_spec(text)[0])[1]:
+            raise UsageError(f"--loss {text}: neither {', '.join(LOSSES)} nor a file of one loss per model")
+        return self.vector("loss", text, per="model")
+
+    def selection(self, text: str | None) -> Any:
+        """Return a fraction, or what the file holds."""
+        if text is None:
+            return None
+        try:
+            return float(text)
+        except ValueError:
+            return self.vector("selection", text)
+
+    def blame(self, error: InvalidInputError) -> InvalidInputError:
+        """Add the file to an error about an array that was read from one: arrays do not know their files."""
+        if error.file is not None:
+            return error
+        what = error.what.lower()
+        others = [role for role in self.files if role != "predictions"]
+        blamed = [role for role in others if role.rstrip("s") in what]
+        if not blamed and any(what.startswith(title.lower()) for title in self.titles):
+            blamed = ["groups"]
+        if not blamed and "target" in others and (error.where or "").startswith("model 0"):
+            blamed = ["target"]  # its scores are checked like those of a single model
+        if not blamed and len(others) == 1:
+            blamed = others
+        if len(blamed) != 1:
+            return error
+        file = self.files[blamed[0]]
+        return type(error)(error.what, file=file, where=error.where, value=error.value, fix=error.fix)

@@ -1,0 +1,223 @@
+"""What metrics return: frozen dataclasses of arrays, counts, status and provenance.
+
+No arithmetic of metrics here, only what can be read off: named columns, gaps of rates, JSON-ready dictionaries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import UsageError
+
+__all__ = ["FAIRNESS", "RATES", "GroupRates", "Profile", "finite"]
+
+Array = npt.NDArray[Any]
+
+#: Rates per (model, group).
+RATES = ("selection_rate", "tpr", "fpr", "tnr", "fnr", "ppv", "npv", "accuracy")
+#: Fairness metrics and the rates they come from; several rates: the worst of them.
+FAIRNESS: Mapping[str, tuple[str, ...]] = {
+    "demographic_parity": ("selection_rate",),
+    "equal_opportunity": ("tpr",),
+    "predictive_equality": ("fpr",),
+    "equalized_odds": ("tpr", "fpr"),
+    "predictive_parity": ("ppv",),
+    "conditional_use_accuracy_equality": ("ppv", "npv"),
+    "accuracy": ("accuracy",),
+}
+
+
+def finite(value: float | None, reason: str = "undefined") -> dict[str, Any]:
+    """Return {"value": v}, or {"value": None, "reason": ...} for None, NaN and infinity."""
+    if value is None or not math.isfinite(value):
+        infinite = value is not None and math.isinf(value)
+        return {"value": None, "reason": "infinite" if infinite else reason}
+    return {"value": float(value)}
+
+
+@dataclass(frozen=True)
+class GroupRates:
+    """Confusion counts of every model in every group, and the rates read off them.
+
+    Attributes
+    ----------
+    counts : (M, G, C, C) int64, or float64 with weights; (M, G, 1, C) without true labels
+        Samples by true label (axis 2) and decision (axis 3).
+    groups : tuple of str
+        Names of the G groups.
+    positive : int
+        The class that rates are about when C = 2.
+    has_labels : bool
+        Whether true labels were given; without them only the selection rate is defined.
+    """
+
+    counts: Array
+    groups: tuple[str, ...]
+    positive: int
+    has_labels: bool
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return int(self.counts.shape[3])
+
+    def rate(self, name: str, cls: int | None = None) -> Array:
+        """Return one rate of one class against the rest, (M, G) float64; an empty denominator gives NaN.
+
+        ``name``: one of selection_rate, tpr, fpr, tnr, fnr, ppv, npv, accuracy; ``cls`` defaults to ``positive``.
+        Accuracy with more than two classes is the plain share of right decisions unless ``cls`` is given.
+        """
+        if name not in RATES:
+            raise UsageError(f"rate {name!r} is not one of {', '.join(RATES)}")
+        n = self.counts.astype(np.float64)
+        if name == "accuracy" and cls is None and self.has_labels:
+            return _divide(np.trace(n, axis1=2, axis2=3), n.sum(axis=(2, 3)))
+        c = self.positive if cls is None else cls
+        said = n[:, :, :, c].sum(axis=2)
+        everyone = n.sum(axis=(2, 3))
+        if name == "selection_rate":
+            return _divide(said, everyone)
+        if not self.has_labels:
+            raise UsageError(f"{name} needs true labels. Fix: give y= (--labels FILE)")
+        tp = n[:, :, c, c]
+        positives = n[:, :, c, :].sum(axis=2)
+        fp, fn = said - tp, positives - tp
+        tn = everyone - tp - fp - fn
+        if self.counts.dtype.kind == "f":  # differences of weights may leave a rounding error below 0
+            fp, fn, tn = (np.maximum(x, 0.0) for x in (fp, fn, tn))
+        top, bottom = {
+            "tpr": (tp, positives),
+            "fnr": (fn, positives),
+            "fpr": (fp, everyone - positives),
+            "tnr": (tn, everyone - positives),
+            "ppv": (tp, said),
+            "npv": (tn, everyone - said),
+            "accuracy": (tp + tn, everyone),
+        }[name]
+        return _divide(top, bottom)
+
+    def __getattr__(self, name: str) -> Array:
+        """Return a rate by its name: ``rates.tpr``."""
+        if name in RATES:
+            return self.rate(name)
+        raise AttributeError(name)
+
+    def difference(self, metric: str, *, skip_undefined: bool = False) -> Array:
+        """Return a fairness difference of every model, (M,) float64: largest minus smallest rate over groups.
+
+        ``metric``: a key of :data:`FAIRNESS`. Several rates: the largest gap. C > 2: the largest over classes, each
+        against the rest (accuracy: the plain one). An undefined group rate gives NaN unless ``skip_undefined``.
+        """
+        return self._compare(metric, skip_undefined, ratio=False)
+
+    def ratio(self, metric: str, *, skip_undefined: bool = False) -> Array:
+        """Return a fairness ratio of every model, (M,) float64: smallest over largest rate; 0/0 is NaN."""
+        return self._compare(metric, skip_undefined, ratio=True)
+
+    def undefined_groups(self, metric: str) -> tuple[str, ...]:
+        """Name the groups in which a rate of ``metric`` is undefined for some model."""
+        gone = np.zeros(len(self.groups), dtype=bool)
+        for rates in self._rates(metric):
+            gone |= np.isnan(rates).any(axis=0)
+        return tuple(g for g, missing in zip(self.groups, gone, strict=True) if missing)
+
+    def _rates(self, metric: str) -> list[Array]:
+        if metric not in FAIRNESS:
+            raise UsageError(f"fairness metric {metric!r} is not one of {', '.join(FAIRNESS)}")
+        if self.n_classes == 2 or metric == "accuracy":
+            return [self.rate(name) for name in FAIRNESS[metric]]
+        return [self.rate(name, c) for c in range(self.n_classes) for name in FAIRNESS[metric]]
+
+    def _compare(self, metric: str, skip_undefined: bool, *, ratio: bool) -> Array:
+        parts = []
+        for rates in self._rates(metric):
+            low, high = np.where(np.isnan(rates), np.inf, rates).min(axis=1), np.where(
+                np.isnan(rates), -np.inf, rates
+            ).max(axis=1)
+            part = _divide(low, high) if ratio else high - low
+            gone = np.isnan(rates).all(axis=1) if skip_undefined else np.isnan(rates).any(axis=1)
+            parts.append(np.where(gone, np.nan, part))
+        stacked = np.stack(parts)
+        result: Array = stacked.min(axis=0) if ratio else stacked.max(axis=0)
+        return result  # NaN in any part stays NaN
+
+    def to_dataframe(self) -> Any:
+        """Return one row per (model, group) with all defined rates; needs pandas."""
+        import pandas as pd
+
+        M, G = self.counts.shape[:2]
+        names = RATES if self.has_labels else RATES[:1]
+        index = pd.MultiIndex.from_product([range(M), self.groups], names=["model", "group"])
+        return pd.DataFrame({name: self.rate(name).reshape(M * G) for name in names}, index=index)
+
+
+def _divide(top: Array, bottom: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result: Array = np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), np.nan)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Everything that :func:`rashomon_core.profile` measured.
+
+    Attributes
+    ----------
+    parameters, resources : dict
+        What was asked for; seconds, bytes, threads, memory, instruction set. JSON-ready.
+    status : str
+        "complete", or "selected_on_evaluation" when the set was chosen on the samples it is measured on.
+    warnings : tuple of str
+    model_ids : tuple of str
+        The models that the metrics are over (the members of the set).
+    member_mask : (M,) bool or None
+        Which of all models are members; None without epsilon.
+    arrays : dict of arrays
+        What was kept, by name: "fidelity" (M,), "loss" (M,), "ambiguous_samples" (N,), "disagreement_rate" (N,),
+        "low", "high", "score_variance" (N, C), "mismatches" (M,).
+    """
+
+    parameters: dict[str, Any]
+    resources: dict[str, Any]
+    status: str
+    warnings: tuple[str, ...]
+    model_ids: tuple[str, ...]
+    member_mask: Array | None
+    arrays: dict[str, Array]
+    rates: GroupRates | None
+    _results: dict[str, Any] = field(repr=False)
+
+    def results(self) -> dict[str, Any]:
+        """Return every metric as an object of plain numbers (see docs/design.md); no NaN, null has a reason."""
+        return dict(self._results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return parameters, results, status, warnings and resources as plain Python objects."""
+        return {
+            "parameters": self.parameters,
+            "results": self.results(),
+            "status": self.status,
+            "warnings": list(self.warnings),
+            "resources": self.resources,
+        }
+
+    def to_dataframe(self) -> Any:
+        """Return one row per model with what is known of it; needs pandas."""
+        import pandas as pd
+
+        M = len(self.model_ids)
+        columns = {k: v for k, v in self.arrays.items() if v.shape == (M,) and k in _MODEL_ARRAYS}
+        frame = pd.DataFrame(columns, index=pd.Index(self.model_ids, name="model_id"))
+        if self.rates is not None:
+            for name in FAIRNESS if self.rates.has_labels else ("demographic_parity",):
+                frame[f"{name}_difference"] = self.rates.difference(name)
+        return frame
+
+
+_MODEL_ARRAYS = ("fidelity", "loss", "mismatches", "log_loss", "cross_entropy", "total_variation", "kl_divergence")

@@ -1,0 +1,378 @@
+"""What belongs to samples or models besides predictions: labels, targets, weights, groups, references, losses.
+
+Like predictions.py this is where such data is checked, and nowhere else. Errors name the sample and the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InvalidInputError, LabelTypeError, UsageError
+from .predictions import Predictions, _to_numpy
+
+__all__ = [
+    "Groups",
+    "Target",
+    "as_decisions",
+    "as_groups",
+    "as_label_view",
+    "as_losses",
+    "as_reference",
+    "as_score_view",
+    "as_selection",
+    "as_target",
+    "as_weights",
+]
+
+Array = npt.NDArray[Any]
+_MISSING_TEXT = ("", "nan", "NaN", "None", "<NA>", "NaT")
+
+
+# --- tensors ----------------------------------------------------------------------------------------------------
+
+
+def as_label_view(labels: object, *, n_classes: int | None = None) -> Predictions:
+    """Return decisions as a view: integer arrays as they are, Predictions of scores to be decided.
+
+    Raises
+    ------
+    LabelTypeError
+        For an array of floats: those are scores, and :func:`rashomon_core.decide` turns them into labels.
+    """
+    if isinstance(labels, Predictions):
+        return labels
+    array = _to_numpy(labels, "labels")
+    if array.dtype.kind == "f":
+        raise LabelTypeError(
+            f"labels must be integers, got {array.dtype}",
+            fix="turn scores into labels with rc.decide(scores), or integer-valued floats with .astype(int)",
+        )
+    return Predictions.from_array(array, kind="labels", n_classes=n_classes)
+
+
+def as_score_view(probs: object) -> Predictions:
+    """Return scores as a view; integer arrays and label Predictions are refused."""
+    view = probs if isinstance(probs, Predictions) else None
+    if view is None:
+        array = _to_numpy(probs, "probs")
+        if array.dtype.kind in "biu":
+            raise InvalidInputError(
+                f"scores must be floats, got {array.dtype}", fix="one-hot integers can be converted with .astype(float)"
+            )
+        view = Predictions.from_array(array)
+    if view.kind == "labels":
+        raise InvalidInputError("this needs scores, and these predictions are labels", file=view.path)
+    return view
+
+
+# --- vectors over samples -----------------------------------------------------------------------------------------
+
+
+def _one_per_sample(array: Array, n: int, name: str, file: str | None = None) -> None:
+    if array.shape[:1] != (n,):
+        raise InvalidInputError(
+            f"{name} has shape {array.shape} for {n} samples", file=file, fix=f"give one {name} entry per sample"
+        )
+
+
+def as_weights(sample_weight: object, n: int) -> Array | None:
+    """Return (N,) float64 weights, finite, >= 0 and not all 0, or None."""
+    if sample_weight is None:
+        return None
+    w = _to_numpy(sample_weight, "sample_weight")
+    if w.dtype.kind not in "biuf":
+        raise InvalidInputError(f"sample_weight must be numbers, got {w.dtype}")
+    if w.ndim != 1:
+        w = w.reshape(-1) if w.size == n and max(w.shape, default=0) == n else w
+    _one_per_sample(w, n, "sample_weight")
+    if w.ndim != 1:
+        raise InvalidInputError(f"sample_weight has shape {w.shape}", fix="give one weight per sample")
+    w = np.ascontiguousarray(w, dtype=np.float64)
+    bad = ~(np.isfinite(w) & (w >= 0))
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise InvalidInputError(
+            "sample weights must be finite and not negative", where=f"sample {i}", value=w[i], fix="drop the sample"
+        )
+    if not w.any():
+        raise InvalidInputError("all sample weights are zero", fix="give a positive weight to at least one sample")
+    return w
+
+
+def as_decisions(
+    labels: object, n: int, n_classes: int | None, name: str, class_names: Sequence[str] | None = None
+) -> Array:
+    """Return (N,) int64 class indices from integers, integer-valued floats or class names."""
+    y = _to_numpy(labels, name)
+    if y.ndim == 2 and 1 in y.shape and y.size == n:
+        y = y.reshape(-1)
+    _one_per_sample(y, n, name)
+    if y.ndim != 1:
+        raise InvalidInputError(f"{name} has shape {y.shape}", fix="give one class index per sample")
+    if y.dtype.kind in "OSUT":
+        y = _named_classes(y, name, class_names)
+    if y.dtype.kind == "f":
+        bad = ~(np.isfinite(y) & (y == np.floor(y)))
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise InvalidInputError(
+                f"{name} must be class indices", where=f"sample {i}", value=y[i], fix="give integers from 0"
+            )
+    elif y.dtype.kind not in "biu":
+        raise InvalidInputError(f"{name} of dtype {y.dtype} are not class indices")
+    limit = np.iinfo(np.int64).max if n_classes is None else n_classes
+    bad = (y < 0) | (y >= limit)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise InvalidInputError(
+            f"{name} outside 0..{limit - 1}",
+            where=f"sample {i}",
+            value=y[i],
+            fix="labels are class indices from 0; state n_classes if there are more classes",
+        )
+    return y.astype(np.int64)
+
+
+def _named_classes(y: Array, name: str, class_names: Sequence[str] | None) -> Array:
+    if class_names is None:
+        raise InvalidInputError(
+            f"{name} are text and the classes have no names", fix="give class indices, or predictions with class names"
+        )
+    index = {c: i for i, c in enumerate(class_names)}
+    out = np.empty(len(y), dtype=np.int64)
+    for i, value in enumerate(y):
+        code = index.get(str(value))
+        if code is None:
+            raise InvalidInputError(
+                f"{name} has an unknown class",
+                where=f"sample {i}",
+                value=repr(value),
+                fix=f"classes are {', '.join(class_names)}",
+            )
+        out[i] = code
+    return out
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target's answers: decisions (N,), and scores (N, C) float64 when it gave scores."""
+
+    decisions: Array
+    scores: Array | None
+
+
+def as_target(target: object, view: Predictions, *, threshold: float | None = None) -> Target:
+    """Return the target's answers from (N,) labels, (N,) P(class 1), or (N, C) scores (of proba kind)."""
+    n, classes = view.n_samples, view.n_classes
+    if isinstance(target, Predictions):
+        if target.n_models != 1:
+            raise InvalidInputError(f"the target has {target.n_models} models", file=target.path, fix="give one")
+        target = target.to_array()[0]
+    t = _to_numpy(target, "target")
+    if t.ndim == 2 and t.shape[1] == 1:
+        t = t[:, 0]
+    _one_per_sample(t, n, "target")
+    if t.dtype.kind != "f":
+        return Target(as_decisions(t, n, classes, "target", view.class_names), None)
+    if t.ndim == 1 and classes != 2:
+        raise InvalidInputError(
+            f"the target's scores are (N,), and there are {classes} classes", fix="give (N, C) scores, or integer labels"
+        )
+    if t.ndim == 2 and t.shape[1] != classes:
+        raise InvalidInputError(f"the target has {t.shape[1]} classes, the predictions {classes}")
+    checked = Predictions.from_array(t[None])
+    checked.validate()
+    decisions = decide_vector(t, threshold)
+    wide = t.astype(np.float64)
+    scores = np.stack([1.0 - wide, wide], axis=1) if t.ndim == 1 else np.ascontiguousarray(wide)
+    return Target(decisions, scores)
+
+
+def decide_vector(t: Array, threshold: float | None) -> Array:
+    """Decide one model's scores, (N,) or (N, C), by the rules of :func:`rashomon_core.decide`."""
+    if t.ndim == 1:
+        p = t.astype(np.float64)
+        return (p > 0.5 if threshold is None else p >= threshold).astype(np.int64)
+    if threshold is not None:
+        return (t[:, 1].astype(np.float64) >= threshold).astype(np.int64)
+    return np.argmax(t, axis=1).astype(np.int64)
+
+
+def as_reference(
+    reference: object, view: Predictions, target: Target | None, y: Array | None
+) -> tuple[str | None, int | None, Array | None]:
+    """Return (name, model index, decisions) of a reference; a model's decisions are read later.
+
+    "target", "labels", a model id or index, an (N,) array, or None: the target if there is one, else none. True
+    labels are never the silent default.
+    """
+    if reference is None:
+        return ("target", None, target.decisions) if target is not None else (None, None, None)
+    if isinstance(reference, (int, np.integer)) and not isinstance(reference, bool):
+        if not 0 <= int(reference) < view.n_models:
+            raise UsageError(f"reference model {reference} is not one of 0..{view.n_models - 1}")
+        return view.model_ids[int(reference)], int(reference), None
+    if isinstance(reference, str):
+        if reference in view.model_ids:
+            return reference, view.model_ids.index(reference), None
+        if reference == "target":
+            if target is None:
+                raise UsageError("reference 'target' needs a target. Fix: give target= (--target FILE)")
+            return "target", None, target.decisions
+        if reference == "labels":
+            if y is None:
+                raise UsageError("reference 'labels' needs true labels. Fix: give y= (--labels FILE)")
+            return "labels", None, y
+        known = ", ".join(view.model_ids[:5]) + (", ..." if view.n_models > 5 else "")
+        raise UsageError(f"reference {reference!r} is neither 'target', 'labels' nor a model id ({known})")
+    return "array", None, as_decisions(reference, view.n_samples, view.n_classes, "reference", view.class_names)
+
+
+def as_selection(selection: object, n: int, seed: int) -> Array | None:
+    """Return the (N,) mask of the selection split from a mask or a fraction drawn with ``seed``, or None."""
+    if selection is None:
+        return None
+    if isinstance(selection, (float, np.floating)):
+        fraction = float(selection)
+        if not 0 < fraction < 1:
+            raise UsageError(f"selection fraction {fraction:g} is not between 0 and 1")
+        count = min(max(1, round(fraction * n)), n - 1)
+        if n < 2:
+            raise UsageError("a selection split needs at least 2 samples")
+        mask = np.zeros(n, dtype=bool)
+        mask[np.random.default_rng(seed).permutation(n)[:count]] = True
+        return mask
+    mask = _to_numpy(selection, "selection")
+    _one_per_sample(mask, n, "selection")
+    if mask.ndim != 1 or (mask.dtype.kind not in "biuf") or not np.isin(mask, (0, 1)).all():
+        raise InvalidInputError("selection must be one boolean per sample, or a fraction")
+    mask = mask.astype(bool)
+    if mask.all() or not mask.any():
+        raise InvalidInputError(
+            "selection takes all samples or none", fix="leave samples on both sides: select on some, measure on the rest"
+        )
+    return mask
+
+
+def as_losses(loss: object, n_models: int) -> Array:
+    """Return (M,) float64 losses (counts stay exact); +inf is allowed, NaN is not."""
+    values = _to_numpy(loss, "loss")
+    if values.shape != (n_models,):
+        raise InvalidInputError(f"loss has shape {values.shape} for {n_models} models", fix="give one loss per model")
+    if values.dtype.kind not in "biuf":
+        raise InvalidInputError(f"loss must be numbers, got {values.dtype}")
+    bad = np.isnan(values.astype(np.float64))
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise InvalidInputError("a loss is NaN", where=f"model {i}", value="nan", fix="drop the model")
+    return values
+
+
+# --- groups -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Protected groups: (N,) int32 codes into ``names``; several columns are taken together (intersections)."""
+
+    codes: Array
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+def as_groups(groups: object, n: int, *, missing: str = "refuse") -> Groups:
+    """Return groups from one or several columns of strings, integers, booleans or categories.
+
+    Parameters
+    ----------
+    groups : (N,) or (N, k) array-like, DataFrame, or mapping of name to column
+        Several columns are crossed: a group is a combination that occurs.
+    missing : {"refuse", "group"}
+        What a missing value (None, NaN, empty text) is: an error, or a group of its own named "missing".
+    """
+    if isinstance(groups, Groups):
+        return groups
+    if missing not in ("refuse", "group"):
+        raise UsageError(f"missing={missing!r}. Fix: 'refuse' or 'group'")
+    columns = _group_columns(groups)
+    codes: Array | None = None
+    names: list[str] = []
+    for title, column in columns:
+        label = title or "groups"
+        _one_per_sample(column, n, label)
+        own_codes, own_names = _factorize(column, label, missing)
+        if len(columns) > 1:
+            own_names = [f"{title}={x}" if title else x for x in own_names]
+        if codes is None:
+            codes, names = own_codes, own_names
+        else:
+            pairs = codes.astype(np.int64) * len(own_names) + own_codes
+            used, codes = np.unique(pairs, return_inverse=True)
+            names = [f"{names[u // len(own_names)]}, {own_names[u % len(own_names)]}" for u in used.tolist()]
+    assert codes is not None
+    return Groups(
+        np.ascontiguousarray(codes.reshape(-1), dtype=np.int32), tuple(names), tuple(t for t, _ in columns if t)
+    )
+
+
+def _group_columns(groups: object) -> list[tuple[str, Array]]:
+    if isinstance(groups, Mapping):
+        return [(str(k), _column(v)) for k, v in groups.items()]
+    if hasattr(groups, "columns") and not isinstance(groups, np.ndarray):  # pandas and polars frames
+        return [(str(c), _column(groups[c])) for c in groups.columns]  # type: ignore[index]
+    array = _column(groups)
+    if array.ndim == 2:
+        return [("" if array.shape[1] == 1 else f"g{j}", array[:, j]) for j in range(array.shape[1])]
+    if array.ndim != 1:
+        raise InvalidInputError(f"groups have shape {array.shape}", fix="give one or several values per sample")
+    name = getattr(groups, "name", None)
+    return [(str(name) if isinstance(name, str) else "", array)]
+
+
+def _column(values: object) -> Array:
+    if isinstance(values, np.ndarray):
+        return values
+    if hasattr(values, "to_numpy"):
+        return np.asarray(values.to_numpy())
+    if isinstance(values, (list, tuple)):  # mixed lists would become text, and None the text "None"
+        array = np.empty(len(values), dtype=object)
+        if values and isinstance(values[0], (list, tuple)):
+            return np.array([list(v) for v in values], dtype=object)
+        array[:] = values
+        return array
+    return np.asarray(values)
+
+
+def _factorize(column: Array, label: str, missing: str) -> tuple[Array, list[str]]:
+    if column.dtype.kind in "biu":
+        values, codes = np.unique(column, return_inverse=True)
+        return codes.reshape(-1), [str(v) for v in values.tolist()]
+    if column.dtype.kind == "f":
+        gone = np.isnan(column)
+        texts = np.array([f"{v:g}" for v in column.tolist()], dtype=object)
+    else:
+        texts = np.array([None if v is None or v != v else str(v) for v in column.tolist()], dtype=object)
+        gone = np.array([t is None or t in _MISSING_TEXT for t in texts], dtype=bool)
+    if gone.any():
+        if missing == "refuse":
+            i = int(np.argmax(gone))
+            raise InvalidInputError(
+                f"{label} has a missing value",
+                where=f"sample {i}",
+                value=repr(column[i]),
+                fix="drop the sample, or make missing values a group with missing='group' (--missing group)",
+            )
+        texts[gone] = "missing"
+    if column.dtype.kind == "f":
+        kept = column[~gone]
+        order = [f"{v:g}" for v in np.unique(kept).tolist()]
+        order = list(dict.fromkeys(order)) + (["missing"] if gone.any() else [])
+    else:
+        order = sorted(set(texts.tolist()))
+    index = {t: i for i, t in enumerate(order)}
+    return np.array([index[t] for t in texts.tolist()], dtype=np.int32), order

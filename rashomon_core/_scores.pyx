@@ -109,7 +109,7 @@ cdef class TilePass:
         self.n_samples, self.columns, self.n_classes, self.n_models = n_samples, columns, n_classes, n_models
         self.kind = -1 if kind == "labels" else KIND_CODES[kind]
         self.renormalize, self.single, self.wide = renormalize, single, n_classes > 256
-        self.groups, self.P, self.n_blocks = group_count(n_samples), plane_count(n_classes), -(-n_samples // RC_BLOCK)
+        self.groups, self.P, self.n_blocks = group_count(n_samples), plane_count(n_classes), (n_samples + RC_BLOCK - 1) // RC_BLOCK
         self.rule.tolerance = tolerance
         self.rule.cut, self.rule.threshold = RC_CUT_NONE, 0.5
         if columns == 1:
@@ -513,7 +513,7 @@ def block_totals(values, weights=None):
     cdef Py_ssize_t n = values.shape[0], b, j, l, w, D
     flat = values.reshape(n, -1)
     D = flat.shape[1]
-    blocks = -(-n // RC_BLOCK)
+    blocks = (n + RC_BLOCK - 1) // RC_BLOCK  # C division: it truncates
     out = np.zeros((blocks, D))
     cdef double[:, ::1] o = out
     cdef const double[::1] x

@@ -260,6 +260,12 @@ def _fairness_threshold(texts: list[str] | None) -> float | dict[str, float] | N
             named[name.strip()] = limit
         else:
             plain.append(limit)
+    from .results import FAIRNESS
+
+    known = [f"{metric}_{form}" for metric in FAIRNESS for form in ("difference", "ratio")]
+    for name in named:
+        if name not in known:
+            raise UsageError(f"--fairness-threshold: {name!r} is not one of {', '.join(known)}")
     if len(plain) > 1 or (plain and named):
         raise UsageError("--fairness-threshold: give one number for all, or name=number for each")
     return plain[0] if plain else named or None
@@ -355,6 +361,10 @@ def measure(
             help="Exit with 1 if a result is above X or null, such as ambiguity.value=.2. Repeatable.",
         ),
     ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(metavar="M", min=1, help="Also give ambiguity and discrepancy as expected of M models."),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(metavar="T", min=1, help="Threads; all processors by default.")
     ] = None,
@@ -431,6 +441,7 @@ def measure(
                     metrics=metrics
                     if metrics in ("all", "pass")
                     else [m.strip() for m in metrics.split(",")],
+                    size=size,
                     seed=seed,
                     threshold=threshold,
                     positive=index,

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _encode
-from .errors import InvalidInputError, LabelTypeError, UsageError
+from .errors import InvalidInputError, UsageError
 
 __all__ = [
     "KINDS",

@@ -703,7 +703,7 @@ def _extremes(values: Array, ids: tuple[str, ...], best: str) -> dict[str, Any]:
 def _mean_pairs(squares: Array, M: int, w: Array | None) -> float:
     """Mean disagreement over pairs of different models, from the votes."""
     if w is None:
-        differing = int(len(squares)) * M * M - int(squares.sum(dtype=np.int64))
+        differing = len(squares) * M * M - int(squares.sum(dtype=np.int64))
         return differing / (M * (M - 1) * len(squares))
     return total((M * M - squares.astype(np.int64)).astype(np.float64), w) / (M * (M - 1) * total(w))
 

@@ -41,6 +41,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rashomon_core.errors import MissingDependencyError, OutputError, RashomonError
 
 __all__ = ["CONFIGURATIONS", "SEED", "main", "make_example"]

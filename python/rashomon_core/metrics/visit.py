@@ -60,6 +60,8 @@ class Request:
     """
 
     ranges: bool = False
+    #: With ranges: also the raw shift, s1, s2 of the variance, (N, columns) each, for merging.
+    moments: bool = False
     votes: bool = False
     vote_sums: bool = False
     viable: bool = False
@@ -90,6 +92,7 @@ class Visit:
     low: SpillArray | None = None
     high: SpillArray | None = None
     variance: SpillArray | None = None
+    moments: tuple[Array, Array, Array] | None = None
     votes: Array | None = None
     vote_squares: Array | None = None
     viable: Array | None = None
@@ -210,6 +213,9 @@ class _Visitor:
             spill = request.spill and self.N * width > room // 2
             for name, kind in (("low", self.score_type), ("high", self.score_type), ("variance", np.float64)):
                 setattr(result, name, SpillArray((self.N, self.columns), kind, spill=spill))
+        if request.moments and not self.labels:
+            shape2 = (self.N, self.columns)
+            result.moments = (np.empty(shape2, self.score_type), np.empty(shape2), np.empty(shape2))
         if request.votes:
             result.votes = np.empty((self.N, self.classes), dtype=np.int64)
         if request.vote_sums:
@@ -220,7 +226,7 @@ class _Visitor:
             result.agree = np.empty(self.N, dtype=np.int32)
         if request.planes:
             shape = (self.M, self.G, self.P, 8)
-            result.planes = SpillArray(shape, np.uint64, spill=self.M * self.G * self.P * 64 > room)
+            result.planes = SpillArray(shape, np.uint64, spill=room < self.M * self.G * self.P * 64)
         if request.decisions:
             result.decisions = np.empty((self.M, self.N), dtype=np.uint8 if self.classes <= 256 else np.uint16)
         R = len(request.references)
@@ -260,7 +266,11 @@ class _Visitor:
             for name, column in (("lo", result.low), ("hi", result.high), ("variance", result.variance)):
                 given[name] = column.place(rows, every, scratch, name)
                 places.append((column, given[name], rows, every))
-            if not whole:
+            if result.moments is not None:
+                given["shift"], given["s1"], given["s2"] = (a[rows] for a in result.moments)
+                given.pop("variance")
+                places.pop()
+            elif not whole:
                 given["shift"] = scratch.array("shift", (S, self.columns), self.score_type)
                 given["s1"] = scratch.array("s1", (S, self.columns), np.float64)
                 given["s2"] = scratch.array("s2", (S, self.columns), np.float64)

@@ -7,18 +7,40 @@ characters made visible.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["clean", "heading", "print_inspection", "print_report", "rows", "sentences"]
+__all__ = ["clean", "heading", "print_inspection", "print_report", "sentences", "tables"]
 
 Results = Mapping[str, Any]
-Row = tuple[str, str, str]
+Row = tuple[str, ...]
 #: Wider text is harder to read, however wide the terminal.
 MAX_WIDTH = 100
+#: Classes of a table.
+MAX_CLASSES = 10
+_EXTREMES = ("min", "median", "max")
+_LOSS_TITLES = {
+    "zero_one": "0-1 loss",
+    "correct_fidelity": "correct fidelity",
+    "log_loss": "log loss (nats)",
+    "cross_entropy": "cross-entropy (nats)",
+    "kl_divergence": "KL from target (bits)",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, rows, which columns are numbers, and lines below."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Row]
+    numbers: tuple[int, ...] = ()
+    under: Sequence[str] = ()
 
 
 # --- pieces of text -----------------------------------------------------------------------------------------
@@ -100,22 +122,21 @@ def _between(metric: Results, show: Callable[[float | None], str]) -> str:
     return f"{show(metric.get('min'))} to {show(metric.get('max'))}"
 
 
-def _set_rows(metric: Results) -> list[Row]:
+def _set_row(metric: Results) -> Row:
     epsilon = metric.get("epsilon")
-    size, explored = metric.get("size"), metric.get("explored")
     if epsilon is None:
         note = "all models: no epsilon was given"
     else:
         base = "relative " if metric.get("relative") else ""
-        note = f"{base}epsilon {number(epsilon)} on {_words(str(metric.get('loss')))} loss"
+        note = f"{base}epsilon {number(epsilon)}, loss {_words(str(metric.get('loss')))}"
         if metric.get("split") == "selection":
             note += ", selected on other samples"
     if metric.get("status") not in (None, "ok"):
         note += f"; the set is {'empty' if metric['status'] == 'empty' else 'a single model'}"
-    return [("Rashomon set", f"{number(size)} of {number(explored)}", note)]
+    return ("Rashomon set", f"{number(metric.get('size'))} of {number(metric.get('explored'))}", note)
 
 
-def _share_rows(name: str, metric: Results) -> list[Row]:
+def _share_row(name: str, metric: Results) -> Row:
     notes = []
     if metric.get("count") is not None:
         notes.append(_counted(metric["count"], "sample"))
@@ -126,123 +147,134 @@ def _share_rows(name: str, metric: Results) -> list[Row]:
         notes.append(found if isinstance(found, str) else " and ".join(map(str, found)))
     matched = metric.get("size_matched")
     if matched:
-        notes.append(f"{percent(matched['value'])} at {matched['m']} models")
-    return [(_words(name), percent(metric.get("value")), "; ".join(notes))]
+        notes.append(f"{percent(matched['value'])} expected of {_counted(matched['m'], 'model')}")
+    return (_words(name), percent(metric.get("value")), "; ".join(notes))
 
 
-def _fidelity_rows(metric: Results) -> list[Row]:
+def _fidelity_row(metric: Results) -> Row:
     note = f"median; {_between(metric, percent)}"
     if metric.get("argmax") is not None:
         note += f"; best {metric['argmax']}"
-    return [("fidelity", percent(metric.get("median")), note)]
+    return ("fidelity", percent(metric.get("median")), note)
 
 
-def _pairs_rows(metric: Results) -> list[Row]:
-    note = f"mean; up to {percent(metric.get('max'))}"
-    pair = metric.get("argmax")
-    if pair:
-        note += f": {pair[0]} and {pair[1]}"
-    return [("pairwise disagreement", percent(metric.get("mean")), note)]
+def _pairs_row(metric: Results) -> Row:
+    most = metric.get("max")
+    return (
+        "pairwise disagreement",
+        percent(metric.get("mean")),
+        "mean" + (f"; up to {percent(most)}" if most else ""),
+    )
 
 
-def _spread(metric: Results, show: Callable[[float | None], str] = number) -> str:
-    median, high, top = (show(metric.get(key)) for key in ("p50", "p95", "max"))
-    return f"mean; median {median}, p95 {high}, max {top}"
-
-
-def _class_rows(name: str, metric: Results) -> list[Row]:
-    """Rows of a metric per class: of the positive class where there is one, else of each of a few classes."""
-    found: list[tuple[str, Results]] = []
-    if metric.get("positive"):
-        found.append(("positive class", metric["positive"]))
-    else:
-        found.extend((f"class {c}", m) for c, m in list(metric.get("classes", {}).items())[:10])
-    if metric.get("true_class"):
-        found.append(("true class", metric["true_class"]))
-    if name == "score_variance" and len(metric.get("classes", {})) == 2:
-        found = found[:1]  # both classes of two have the same variance
-    rows_ = [(_words(name), number(m.get("mean")), f"{c}; {_spread(m)}") for c, m in found]
-    hidden = len(metric.get("classes", {})) - 10
-    if hidden > 0 and not metric.get("positive"):
-        rows_.append(("", "", f"and {_counted(hidden, 'more class')} in the JSON document"))
-    return rows_
-
-
-def _loss_rows(metric: Results) -> list[Row]:
-    rows_ = []
-    for name, loss in metric.items():
-        if not isinstance(loss, Mapping):
-            continue
-        missing = _absent(name, loss)
-        if missing is not None:
-            rows_.append(missing)
-            continue
-        note = f"median; {_between(loss, number)}"
-        if loss.get("argmin") is not None:
-            note += f"; best {loss['argmin']}"
-        if loss.get("infinite"):
-            note += f"; infinite for {_counted(loss['infinite'], 'model')}"
-        rows_.append((_words(name), number(loss.get("median")), note))
-    return rows_
-
-
-def _limit_kept(gap: Results, whom: str, which: str) -> str:
-    """Say how many break a limit that the target keeps, or meet one that it breaks."""
-    limit = number(gap.get("threshold"))
-    if gap.get("share_breaking") is not None:
-        return f"; {percent(gap['share_breaking'])}{whom} break {limit}, {which} the target keeps"
-    if gap.get("share_meeting") is not None:
-        return f"; {percent(gap['share_meeting'])}{whom} meet {limit}, {which} the target breaks"
-    return ""
-
-
-def _fairness_rows(metric: Results) -> list[Row]:
-    rows_ = []
-    for name, gap in metric.items():
-        if not isinstance(gap, Mapping):
-            continue
-        missing = _absent(name, gap)
-        if missing is not None:
-            rows_.append(missing)
-            continue
-        if gap.get("median") is None:
-            rows_.append((_words(name), "-", str(gap.get("reason", "undefined"))))
-            continue
-        note = f"median; {_between(gap, number)}"
-        if gap.get("target") is not None:
-            note += f"; target {number(gap['target'])}"
-        note += _limit_kept(gap, "", "which")
-        rows_.append((_words(name), number(gap.get("median")), note))
-    return rows_
-
-
-#: Metrics in the order of the table, with what makes rows of them.
-_ROWS: dict[str, Callable[[Results], list[Row]]] = {
-    "set": _set_rows,
-    "fidelity": _fidelity_rows,
-    "ambiguity": lambda m: _share_rows("ambiguity", m),
-    "discrepancy": lambda m: _share_rows("discrepancy", m),
-    "pairwise_ambiguity": lambda m: _share_rows("pairwise_ambiguity", m),
-    "pairwise_discrepancy": lambda m: _share_rows("pairwise_discrepancy", m),
-    "pairwise_disagreement": _pairs_rows,
-    "disagreement_rate": lambda m: [("disagreement rate", percent(m.get("mean")), _spread(m, percent))],
-    "viable_prediction_range": lambda m: _class_rows("viable_prediction_range", m),
-    "score_variance": lambda m: _class_rows("score_variance", m),
-    "losses": _loss_rows,
-    "fairness": _fairness_rows,
+_HEADLINES: dict[str, Callable[[Results], Row]] = {
+    "set": _set_row,
+    "fidelity": _fidelity_row,
+    "ambiguity": lambda m: _share_row("ambiguity", m),
+    "discrepancy": lambda m: _share_row("discrepancy", m),
+    "pairwise_ambiguity": lambda m: _share_row("pairwise_ambiguity", m),
+    "pairwise_discrepancy": lambda m: _share_row("pairwise_discrepancy", m),
+    "pairwise_disagreement": _pairs_row,
 }
 
 
-def rows(results: Results) -> list[Row]:
-    """Return (metric, value, notes) for each number worth a line."""
+def _headline_table(results: Results) -> Table:
+    """Return one line for each number of the whole set, and for each metric that has none."""
     found: list[Row] = []
-    for name, make in _ROWS.items():
+    for name in (*_HEADLINES, *(n for n in results if n not in _HEADLINES and n != "shape")):
         metric = results.get(name)
         if metric is None:
             continue
         missing = _absent(name, metric)
-        found.extend(make(metric) if missing is None else [missing])
-    return found
+        if missing is not None:
+            found.append(missing)
+        elif name in _HEADLINES:
+            found.append(_HEADLINES[name](metric))
+    return Table(("metric", "value", "notes"), found, numbers=(1,))
+
+
+def _sample_table(results: Results) -> Table:
+    """Return mean and quantiles over the samples."""
+    found: list[Row] = []
+
+    def add(name: str, metric: Results, show: Callable[[float | None], str]) -> None:
+        found.append((name, *(show(metric.get(key)) for key in ("mean", "p50", "p95", "max"))))
+
+    rate = results.get("disagreement_rate")
+    if rate and _absent("", rate) is None:
+        add("disagreement rate", rate, percent)
+    for name in ("viable_prediction_range", "score_variance"):
+        metric = results.get(name)
+        if not metric or _absent("", metric) is not None:
+            continue
+        title, classes = _words(name), list(metric.get("classes", {}).items())
+        if metric.get("positive"):
+            add(f"{title}, positive class", metric["positive"], number)
+        elif len(classes) == 2:
+            add(title, classes[1][1], number)  # the variances of two classes are the same
+        else:
+            for c, entry in classes[:MAX_CLASSES]:
+                add(f"{title}, class {c}", entry, number)
+            if len(classes) > MAX_CLASSES:
+                found.append(
+                    (f"... {_counted(len(classes) - MAX_CLASSES, 'more class')}: --json", "", "", "", "")
+                )
+        if metric.get("true_class"):
+            add(f"{title}, true class", metric["true_class"], number)
+    return Table(("per sample", "mean", "median", "p95", "max"), found, numbers=(1, 2, 3, 4))
+
+
+def _loss_table(results: Results) -> Table:
+    """Return smallest, middle and largest loss over the models."""
+    found: list[Row] = []
+    for name, loss in results.get("losses", {}).items():
+        if not isinstance(loss, Mapping):
+            continue
+
+        def show(value: float | None, loss: Results = loss) -> str:
+            return "inf" if value is None and loss.get("infinite") else number(value)
+
+        best = loss.get("argmin") or loss.get("argmax") or ""
+        found.append(
+            (_LOSS_TITLES.get(name, _words(name)), *(show(loss.get(k)) for k in _EXTREMES), str(best))
+        )
+    return Table(("loss", *_EXTREMES, "best model"), found, numbers=(1, 2, 3))
+
+
+def _fairness_table(results: Results) -> Table:
+    """Return smallest, middle and largest value over the models, and the target's."""
+    found: list[Row] = []
+    under: list[str] = []
+    for name, gap in results.get("fairness", {}).items():
+        if not isinstance(gap, Mapping):
+            continue
+        cells = [number(gap.get(key)) for key in (*_EXTREMES, "target")]
+        found.append((_words(name), *cells))
+        if gap.get("median") is None:
+            under.append(f"{_words(name)}: {gap.get('reason', 'undefined')}")
+        elif gap.get("undefined"):
+            under.append(f"{_words(name)}: undefined in {_counted(gap['undefined'], 'model')}")
+        kept = _limit_kept(gap, "models")
+        if kept:
+            under.append(f"{_words(name)}: {kept}")
+    return Table(("fairness", *_EXTREMES, "target"), found, numbers=(1, 2, 3, 4), under=under)
+
+
+def _limit_kept(gap: Results, whom: str) -> str:
+    """Say how many break a limit that the target keeps, or meet one that it breaks."""
+    limit = number(gap.get("threshold"))
+    for key, verb, other in (("share_breaking", "break", "keeps"), ("share_meeting", "meet", "breaks")):
+        share = gap.get(key)
+        if share is not None:
+            who = {0: "none", 1: "all"}.get(share, percent(share))
+            return f"{who} of the {whom} {verb} {limit}, which the target {other}"
+    return ""
+
+
+def tables(results: Results) -> list[Table]:
+    """Return the tables of a measurement: headlines, then per sample, losses, fairness where there are any."""
+    found = (_headline_table(results), _sample_table(results), _loss_table(results), _fairness_table(results))
+    return [table for table in found if table.rows]
 
 
 # --- sentences ----------------------------------------------------------------------------------------------
@@ -307,7 +339,8 @@ def sentences(results: Results, noun: str = "model", positive: str | None = None
     if ratio and ratio.get("median") is not None:
         text = f"Their demographic parity ratios run from {_between(ratio, number)}"
         text += f" (target {number(ratio['target'])})" if ratio.get("target") is not None else ""
-        found.append(text + _limit_kept(ratio, f" of the {noun}s", "that") + ".")
+        kept = _limit_kept(ratio, f"{noun}s")
+        found.append(text + (f"; {kept}" if kept else "") + ".")
     return found
 
 
@@ -321,26 +354,22 @@ def _console(stream: IO[str]) -> Console:
     return Console(file=stream, width=max(width, 40), highlight=False, markup=False, emoji=False)
 
 
-def _table(columns: Sequence[str], lines: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> Any:
+def _show(console: Console, table: Table) -> None:
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), show_header=any(columns)
+    drawn = RichTable(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), show_header=any(table.columns)
     )
-    for i, title in enumerate(columns):
-        table.add_column(
-            title,
-            justify="right" if i in numbers else "left",
-            no_wrap=i in numbers,
-            overflow="fold",
-            style="bold" if i in numbers else "",
-            ratio=None,
-        )
-    for line in lines:
-        table.add_row(*(Text(clean(cell)) for cell in line))
-    return table
+    for i, title in enumerate(table.columns):
+        right = i in table.numbers
+        drawn.add_column(title, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(Text(clean(cell)) for cell in row))
+    console.print(drawn)
+    for line in table.under:
+        console.print(Text(clean(line)))
 
 
 def print_report(
@@ -372,9 +401,11 @@ def print_report(
     if description is not None:
         console.print(Text(clean(f"\n{description}.\n")))
         for sentence in sentences(document["results"], "surrogate", positive):
-            console.print(Text(clean(sentence)))
-    console.print()
-    console.print(_table(("metric", "value", "notes"), rows(document["results"]), numbers=(1,)))
+            lines = textwrap.wrap(clean(sentence), console.width, initial_indent="- ", subsequent_indent="  ")
+            console.print(Text("\n".join(lines)))
+    for table in tables(document["results"]):
+        console.print()
+        _show(console, table)
     resources = document["resources"]
     console.print()
     facts = [f"{number(resources['seconds'])} s"] if resources.get("seconds") is not None else []
@@ -415,6 +446,6 @@ def print_inspection(document: Mapping[str, Any], stream: IO[str]) -> None:
         ("values", "all checked: good" if document["checks"]["ok"] else document["checks"]["problem"]),
     ]
     console.print(Text(clean(entry["path"]), style="bold"))
-    console.print(_table(("", ""), lines))
+    _show(console, Table(("", ""), lines))
     for suggestion in document["suggestions"]:
         console.print(Text(clean(f"suggestion: {suggestion}")))

@@ -490,6 +490,8 @@ def test_pass_agrees_with_the_oracle(problem: strategies.ScoreProblem, kind: str
     binary = scores.ndim == 2
     if kind != "proba":
         scores = scores.astype(np.float64)
+        if not binary:
+            scores /= scores.sum(axis=-1, keepdims=True)
         with np.errstate(divide="ignore"):
             scores = np.minimum(np.log(scores), 0)
         if kind == "logits":
@@ -504,7 +506,7 @@ def test_pass_agrees_with_the_oracle(problem: strategies.ScoreProblem, kind: str
         columns=1 if binary else problem.n_classes,
         n_classes=problem.n_classes,
         kind=kind,
-        renormalize=kind == "log_proba",
+        renormalize=False,
         threshold=None,
         references=np.stack([problem.y, problem.y]),
         keep=None,

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         size_matched_max,
         size_matched_pairwise_ambiguity,
     )
+    from .predict import predict_all
     from .predictions import Predictions
     from .profiling import profile
     from .results import GroupRates, Profile
@@ -107,6 +108,7 @@ _HOME = {
         "size_matched_max",
         "size_matched_pairwise_ambiguity",
     ),
+    "predict": ("predict_all",),
     "predictions": ("Predictions",),
     "profiling": ("profile",),
     "results": ("GroupRates", "Profile"),

@@ -79,9 +79,7 @@ class MultiplicityAccumulator:
             if value < 1:
                 raise UsageError(f"{name}={value}. Fix: at least 1")
         self.n_models, self.n_samples, self.n_classes, self.kind = n_models, n_samples, n_classes, kind
-        self.reference = (
-            None if reference is None else as_decisions(reference, n_samples, n_classes, "reference", None)
-        )
+        self.reference = None if reference is None else as_decisions(reference, n_samples, n_classes, "reference", None)
         self.reset()
 
     def reset(self) -> MultiplicityAccumulator:
@@ -110,7 +108,11 @@ class MultiplicityAccumulator:
         m = slice(0, self.n_models) if models is None else _plain(models, self.n_models, "models")
         n = slice(0, self.n_samples) if samples is None else _plain(samples, self.n_samples, "samples")
         classes = self.n_classes if self.kind == "labels" else None
-        view = chunk if isinstance(chunk, Predictions) else Predictions.from_array(chunk, kind=self.kind, n_classes=classes)
+        view = (
+            chunk
+            if isinstance(chunk, Predictions)
+            else Predictions.from_array(chunk, kind=self.kind, n_classes=classes)
+        )
         if view.kind != self.kind or view.n_classes != self.n_classes:
             raise InvalidInputError(
                 f"a chunk of {view.kind} with {view.n_classes} classes for an accumulator of {self.kind} with "
@@ -173,7 +175,8 @@ class MultiplicityAccumulator:
         """
         same = ("n_models", "n_samples", "n_classes", "kind")
         if any(getattr(self, a) != getattr(other, a) for a in same) or not np.array_equal(
-            self.reference if self.reference is not None else [], other.reference if other.reference is not None else []
+            self.reference if self.reference is not None else [],
+            other.reference if other.reference is not None else [],
         ):
             raise InvalidInputError("the accumulators differ in shape, kind or reference")
         for (start, stop), flags in other._seen.items():

@@ -10,7 +10,6 @@ be written; 70 a defect of this program; 130 interrupted.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 import warnings
@@ -23,7 +22,7 @@ import typer
 from .errors import InvalidInputError, OutputError, RashomonError, UsageError
 
 if TYPE_CHECKING:
-    from .predictions import Kind, Predictions
+    from .predictions import Kind
     from .report.document import Threshold
 
 __all__ = ["app", "main"]
@@ -51,9 +50,7 @@ _Axes = Annotated[
     str | None,
     typer.Option(metavar="A,B,..", help="Axes in the order of the array, such as models,samples,classes."),
 ]
-_Key = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Array to read from a file that holds several.")
-]
+_Key = Annotated[str | None, typer.Option(metavar="NAME", help="Array to read from a file that holds several.")]
 _KeyPerModel = Annotated[bool, typer.Option("--key-per-model", help="Each array of the file is one model.")]
 _NClasses = Annotated[int | None, typer.Option(metavar="C", min=1, help="Number of classes of labels.")]
 _Renormalize = Annotated[
@@ -68,9 +65,7 @@ _Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Print errors only (and the document, with --json); no progress bar."),
 ]
-_Checksum = Annotated[
-    bool, typer.Option("--checksum", help="Take the SHA-256 of files of 64 MB and more too.")
-]
+_Checksum = Annotated[bool, typer.Option("--checksum", help="Take the SHA-256 of files of 64 MB and more too.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -167,9 +162,7 @@ def _command(quiet: bool) -> Iterator[_Notes]:
         import traceback
 
         traceback.print_exc()
-        _stderr(
-            f"error: this is a defect of rashomon-core, please report it: {type(error).__name__}: {error}"
-        )
+        _stderr(f"error: this is a defect of rashomon-core, please report it: {type(error).__name__}: {error}")
         raise typer.Exit(EXIT_DEFECT) from None
 
 
@@ -238,53 +231,6 @@ def _print_human(make: Callable[[IO[str]], None]) -> None:
     _print_text(text.encode(page.encoding, "replace").decode(page.encoding))
 
 
-# --- options with a form of their own -----------------------------------------------------------------------
-
-
-def _fairness_threshold(texts: list[str] | None) -> float | dict[str, float] | None:
-    """Read ``0.8`` or ``name=.8``, repeated."""
-    named: dict[str, float] = {}
-    plain: list[float] = []
-    for text in texts or ():
-        name, equals, value = text.rpartition("=")
-        try:
-            limit = float(value)
-        except ValueError:
-            limit = math.nan
-        if not math.isfinite(limit):
-            raise UsageError(
-                f"--fairness-threshold {text}: write a number for all ratios, or name=number such as "
-                "demographic_parity_ratio=.8"
-            )
-        if equals:
-            named[name.strip()] = limit
-        else:
-            plain.append(limit)
-    from .results import FAIRNESS
-
-    known = [f"{metric}_{form}" for metric in FAIRNESS for form in ("difference", "ratio")]
-    for name in named:
-        if name not in known:
-            raise UsageError(f"--fairness-threshold: {name!r} is not one of {', '.join(known)}")
-    if len(plain) > 1 or (plain and named):
-        raise UsageError("--fairness-threshold: give one number for all, or name=number for each")
-    return plain[0] if plain else named or None
-
-
-def _positive(text: str | None, predictions: Predictions) -> int:
-    """Return the index of the positive class from its index or name."""
-    if text is None:
-        return 1
-    names = predictions.class_names or ()
-    if text in names:
-        return names.index(text)
-    try:
-        return int(text)
-    except ValueError:
-        known = f"the classes are {', '.join(names)}" if names else "the classes have no names"
-        raise UsageError(f"--positive {text}: {known}; give a name or an index from 0") from None
-
-
 # --- measure ------------------------------------------------------------------------------------------------
 
 
@@ -292,13 +238,9 @@ def _positive(text: str | None, predictions: Predictions) -> int:
 def measure(
     preds: Annotated[
         str | None,
-        typer.Argument(
-            metavar="PREDS", help="File, folder or pattern of per-model files.", show_default=False
-        ),
+        typer.Argument(metavar="PREDS", help="File, folder or pattern of per-model files.", show_default=False),
     ] = None,
-    example: Annotated[
-        bool, typer.Option("--example", help="Measure the data that the package carries.")
-    ] = False,
+    example: Annotated[bool, typer.Option("--example", help="Measure the data that the package carries.")] = False,
     target: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Answers of the target: decisions, P(class 1) or all scores."),
@@ -314,17 +256,13 @@ def measure(
     ] = None,
     loss: Annotated[
         str | None,
-        typer.Option(
-            metavar="LOSS", help="fidelity, zero_one, log_loss, cross_entropy, or a FILE of one per model."
-        ),
+        typer.Option(metavar="LOSS", help="fidelity, zero_one, log_loss, cross_entropy, or a FILE of one per model."),
     ] = None,
     epsilon: Annotated[
         float | None,
         typer.Option(metavar="E", help="Keep the models with a loss of at most the best plus E."),
     ] = None,
-    relative: Annotated[
-        bool, typer.Option("--relative", help="Take epsilon as a share of the best loss.")
-    ] = False,
+    relative: Annotated[bool, typer.Option("--relative", help="Take epsilon as a share of the best loss.")] = False,
     selection: Annotated[
         str | None,
         typer.Option(metavar="FILE|SHARE", help="Samples that select the set; the others are measured."),
@@ -350,9 +288,7 @@ def measure(
     ] = "refuse",
     fairness_threshold: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="[NAME=]X", help="Limit of fairness, such as demographic_parity_ratio=.8. Repeatable."
-        ),
+        typer.Option(metavar="[NAME=]X", help="Limit of fairness, such as demographic_parity_ratio=.8. Repeatable."),
     ] = None,
     fail_above: Annotated[
         list[str] | None,
@@ -365,14 +301,10 @@ def measure(
         int | None,
         typer.Option(metavar="M", min=1, help="Also give ambiguity and discrepancy as expected of M models."),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(metavar="T", min=1, help="Threads; all processors by default.")
-    ] = None,
+    threads: Annotated[int | None, typer.Option(metavar="T", min=1, help="Threads; all processors by default.")] = None,
     memory: Annotated[
         str | None,
-        typer.Option(
-            metavar="SIZE", help="Memory budget, such as 2GB; a quarter of what is free by default."
-        ),
+        typer.Option(metavar="SIZE", help="Memory budget, such as 2GB; a quarter of what is free by default."),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a drawn selection.")] = 0,
     checksum: _Checksum = False,
@@ -393,15 +325,15 @@ def measure(
         if example == (preds is not None):
             raise UsageError("give PREDS or --example" + (", not both" if example else "; see --help"))
         limits = [parse_threshold(text) for text in fail_above or ()]
-        fair = _fairness_threshold(fairness_threshold)
         _check_output(output)
 
         from .profiling import profile
         from .report.document import build_document
-        from .report.inputs import Inputs
+        from .report.inputs import Inputs, parse_fairness, parse_positive
         from .store import open_predictions
         from .tiles import parse_memory, show_progress
 
+        fair = parse_fairness(fairness_threshold)
         if memory is not None:
             parse_memory(memory)
         carried: dict[str, Any] = {}
@@ -430,7 +362,7 @@ def measure(
             **carried,
         }
         _keep_inputs(output, inputs.files.values())
-        index = _positive(positive, view)
+        index = parse_positive(positive, view)
         try:
             with show_progress(False if quiet else None):
                 measured = profile(
@@ -438,9 +370,7 @@ def measure(
                     **given,
                     epsilon=epsilon,
                     relative=relative,
-                    metrics=metrics
-                    if metrics in ("all", "pass")
-                    else [m.strip() for m in metrics.split(",")],
+                    metrics=metrics if metrics in ("all", "pass") else [m.strip() for m in metrics.split(",")],
                     size=size,
                     seed=seed,
                     threshold=threshold,
@@ -506,9 +436,7 @@ def _check_limits(limits: list[Threshold], results: Mapping[str, Any]) -> None:
 
 @app.command("inspect")
 def inspect_command(
-    preds: Annotated[
-        str, typer.Argument(metavar="PREDS", help="File, folder or pattern of per-model files.")
-    ],
+    preds: Annotated[str, typer.Argument(metavar="PREDS", help="File, folder or pattern of per-model files.")],
     kind: _Kind = None,
     axes: _Axes = None,
     key: _Key = None,
@@ -555,12 +483,8 @@ def inspect_command(
 
 @app.command()
 def convert(
-    preds: Annotated[
-        str, typer.Argument(metavar="PREDS", help="File, folder or pattern of per-model files.")
-    ],
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT.npy", help="The array; its description is written beside it.")
-    ],
+    preds: Annotated[str, typer.Argument(metavar="PREDS", help="File, folder or pattern of per-model files.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.npy", help="The array; its description is written beside it.")],
     kind: _Kind = None,
     axes: _Axes = None,
     key: _Key = None,
@@ -576,9 +500,7 @@ def convert(
         for file in (out, beside):
             _check_output(file)
             if file.exists() and not force:
-                raise OutputError(
-                    f"{file}: exists already. Fix: choose another name, or replace it with --force"
-                )
+                raise OutputError(f"{file}: exists already. Fix: choose another name, or replace it with --force")
 
         from .store import open_predictions, save_predictions
 
@@ -594,9 +516,7 @@ def convert(
         path = save_predictions(view, out, overwrite=force)
         if not quiet:
             shape = " x ".join(f"{n:,}" for n in view.shape)
-            _print_text(
-                f"wrote {path} and {path.with_suffix('.json').name}: {view.kind}, {shape}, {view.dtype}"
-            )
+            _print_text(f"wrote {path} and {path.with_suffix('.json').name}: {view.kind}, {shape}, {view.dtype}")
 
 
 # --- entry --------------------------------------------------------------------------------------------------

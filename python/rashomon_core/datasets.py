@@ -304,9 +304,7 @@ def _code(column: Any, values: tuple[object, ...], what: str) -> NDArray[np.int6
         codes[found == value] = code
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
-        raise InvalidInputError(
-            f"{what} has a value that is none of {values}", where=f"row {row}", value=found[row]
-        )
+        raise InvalidInputError(f"{what} has a value that is none of {values}", where=f"row {row}", value=found[row])
     return codes
 
 
@@ -371,9 +369,7 @@ def _compas(folder: Path) -> _Parts:
     )
     frame = frame[keep]
     # Known when the score is made. The other columns are names, the score itself, or what happened after.
-    features = (
-        "sex age age_cat race juv_fel_count juv_misd_count juv_other_count priors_count c_charge_degree"
-    )
+    features = "sex age age_cat race juv_fel_count juv_misd_count juv_other_count priors_count c_charge_degree"
     groups = _frame(race=frame["race"], sex=frame["sex"], age_cat=frame["age_cat"])
     return frame[features.split()], frame["two_year_recid"], ("no recidivism", "recidivism"), groups
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -155,7 +155,8 @@ def canonical_view(array: Array, axes: Sequence[str]) -> Array:
     if "classes" in axes:
         order.append(axes.index("classes"))
     view = array.transpose(order)
-    return view.reshape(-1, *view.shape[len(model_axes) :])
+    models = math.prod(view.shape[: len(model_axes)])  # explicit: -1 cannot be inferred with an axis of zero
+    return view.reshape(models, *view.shape[len(model_axes) :])
 
 
 # --- predictions --------------------------------------------------------------------------------------------
@@ -314,7 +315,9 @@ class Predictions:
                 )
             if n_classes is not None and n_classes != columns:
                 raise InvalidInputError(
-                    f"{n_classes} classes were stated, the scores have {columns}", file=file, fix="drop n_classes"
+                    f"{n_classes} classes were stated, the scores have {columns}",
+                    file=file,
+                    fix="drop n_classes",
                 )
             n_classes = columns
         if class_names is not None:
@@ -335,7 +338,7 @@ class Predictions:
             declared_classes=n_classes,
             model_ids=_ids(model_ids, shape[0], "model", file) or tuple(map(str, range(shape[0]))),
             sample_ids=_ids(sample_ids, shape[1], "sample", file),
-            class_names=cast("tuple[str, ...] | None", class_names),
+            class_names=None if class_names is None else tuple(class_names),
             axes=tuple(axes) if axes is not None else ("models", "samples", "classes")[: len(shape)],
             renormalize=renormalize,
             row_tolerance=row_tolerance,
@@ -419,7 +422,7 @@ class Predictions:
             source = ArraySource(array, self.path)
         else:
             source = _TakenSource(self.source, rows, columns)
-        view = replace(
+        return replace(
             self,
             source=source,
             declared_classes=self.n_classes,
@@ -428,7 +431,6 @@ class Predictions:
             if self.sample_ids is None
             else (self.sample_ids if columns is None else tuple(self.sample_ids[i] for i in columns)),
         )
-        return view
 
     def to_array(self) -> Array:
         """Return the whole tensor as a native, C-contiguous array."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,28 +16,17 @@ import numpy.typing as npt
 
 from . import _cpu
 from .errors import SelectedOnEvaluationWarning, UsageError
+from .inputs import Inputs, check_inputs
 from .metrics import sets
-from .metrics.decisions import rate_from_squares
-from .metrics.groups import cell_codes, fairness_over_set, group_rates, rates_of
-from .metrics.scores import divergence
-from .metrics.summary import describe
-from .metrics.visit import Reference, Request, Visit, encode_vector, pairwise, share, total, visit
+from .metrics.groups import cell_codes, group_rates, rates_of
+from .metrics.overview import Overview
+from .metrics.visit import Reference, Request, Visit, encode_vector, pairwise, total, visit
 from .predictions import Predictions
-from .results import GroupRates, Profile
+from .results import Profile
 from .tiles import parse_memory, parse_threads
-from .vectors import (
-    Groups,
-    Target,
-    as_decisions,
-    as_groups,
-    as_losses,
-    as_reference,
-    as_selection,
-    as_target,
-    as_weights,
-)
+from .vectors import as_losses, as_reference, as_selection
 
-__all__ = ["METRICS", "PASS", "profile"]
+__all__ = ["METRICS", "PASS", "Profile", "profile"]
 
 Array = npt.NDArray[Any]
 #: One score pass.
@@ -54,39 +42,6 @@ PASS = (
 METRICS = (*PASS, "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness")
 LOSS_NAMES = ("fidelity", "zero_one", "log_loss", "cross_entropy")
 NO_REFERENCE = "no reference: give a target, or reference='labels', a model id or an array"
-
-
-@dataclass
-class _Inputs:
-    """Checked inputs on one set of samples."""
-
-    view: Predictions
-    target: Target | None
-    y: Array | None
-    groups: Groups | None
-    weights: Array | None
-
-    def on(self, samples: Array | None, models: Array | None = None) -> _Inputs:
-        """Restrict to samples and models (masks or None)."""
-        if samples is None and models is None:
-            return self
-        view = self.view.take(models, samples)
-        if samples is None:
-            return _Inputs(view, self.target, self.y, self.groups, self.weights)
-        target = None
-        if self.target is not None:
-            scores = None if self.target.scores is None else self.target.scores[samples]
-            target = Target(self.target.decisions[samples], scores)
-        groups = None
-        if self.groups is not None:
-            groups = Groups(
-                np.ascontiguousarray(self.groups.codes[samples]), self.groups.names, self.groups.columns
-            )
-        pick = lambda x: None if x is None else np.ascontiguousarray(x[samples])  # noqa: E731
-        weights = pick(self.weights)
-        if weights is not None and not weights.any():
-            raise UsageError("all sample weights of a split are zero. Fix: choose another selection")
-        return _Inputs(view, target, pick(self.y), groups, weights)
 
 
 def profile(
@@ -177,7 +132,7 @@ def profile(
     started = time.perf_counter()
     names = _metric_names(metrics)
     pool, budget = parse_threads(threads), parse_memory(memory)
-    inputs = _check(predictions, target, y, groups, missing, sample_weight, threshold)
+    inputs = check_inputs(predictions, target, y, groups, missing, sample_weight, threshold)
     view = inputs.view
     if view.kind == "labels" and threshold is not None:
         raise UsageError("a threshold is for scores, and these predictions are labels")
@@ -239,7 +194,7 @@ def profile(
         warnings=tuple(said),
         model_ids=ids,
         member_mask=members,
-        arrays=measured.get("arrays", {}),
+        arrays=measured.get("arrays", {}) | ({} if job.loss_values is None else {"all_losses": job.loss_values}),
         rates=measured.get("rates"),
         _results=results,
     )
@@ -257,41 +212,6 @@ def _metric_names(metrics: str | Sequence[str]) -> tuple[str, ...]:
     if not names:
         raise UsageError("no metrics were asked for")
     return names
-
-
-def _check(
-    predictions: object,
-    target: object,
-    y: object,
-    groups: object,
-    missing: str,
-    sample_weight: object,
-    threshold: float | None,
-) -> _Inputs:
-    view = predictions if isinstance(predictions, Predictions) else Predictions.from_array(predictions)
-    n = view.n_samples
-    if view.kind == "labels" and view.declared_classes is None:  # a target or label may name further classes
-        classes = view.n_classes
-        for vector, name in ((target, "target"), (y, "y")):
-            if vector is not None:
-                raw = np.asarray(vector)
-                if raw.dtype.kind in "biu" and raw.shape[:1] == (n,):
-                    classes = max(classes, int(as_decisions(raw, n, None, name).max()) + 1)
-        view = Predictions.from_source(
-            view.source,
-            kind="labels",
-            axes=view.axes,
-            n_classes=classes,
-            model_ids=view.model_ids,
-            sample_ids=view.sample_ids,
-        )
-    return _Inputs(
-        view,
-        None if target is None else as_target(target, view, threshold=threshold),
-        None if y is None else as_decisions(y, n, view.n_classes, "y", view.class_names),
-        None if groups is None else as_groups(groups, n, missing=missing),
-        as_weights(sample_weight, n),
-    )
 
 
 def _no_set(view: Predictions) -> dict[str, Any]:
@@ -316,7 +236,7 @@ class _Job:
 
     def __init__(
         self,
-        inputs: _Inputs,
+        inputs: Inputs,
         names: tuple[str, ...],
         threshold: float | None,
         positive: int,
@@ -331,8 +251,9 @@ class _Job:
         self.fairness_threshold, self.ddof, self.size = fairness_threshold, ddof, size
         self.threads, self.memory, self.keep_arrays = threads, memory, keep_arrays
         self.bytes_read = 0
+        self.loss_values: Array | None = None  # of all explored models
 
-    def visit(self, inputs: _Inputs, request: Request, label: str) -> Visit:
+    def visit(self, inputs: Inputs, request: Request, label: str) -> Visit:
         """Read once, with the limits of this call."""
         self.bytes_read += inputs.view.nbytes
         return visit(inputs.view, request, threads=self.threads, memory=self.memory, label=label)
@@ -372,7 +293,7 @@ class _Job:
                 threshold=self.threshold,
                 losses=(name,),
                 y=split.y,
-                target_scores=_rows(split),
+                target_scores=split.target_rows(),
             )
         found = self.visit(split, request, "selecting")
         noise: dict[str, Any] | None = None
@@ -448,7 +369,10 @@ class _Job:
     # -- the metrics
 
     def measure(
-        self, samples: Array | None, models: Array | None, reference: tuple[str | None, int | None, Array | None]
+        self,
+        samples: Array | None,
+        models: Array | None,
+        reference: tuple[str | None, int | None, Array | None],
     ) -> dict[str, Any]:
         """Read the members on the evaluation samples and return everything that was asked for."""
         part = self.inputs.on(samples, models)
@@ -493,7 +417,7 @@ class _Job:
                 references=references,
                 losses=losses,
                 y=part.y,
-                target_scores=_rows(part) if losses else None,
+                target_scores=part.target_rows() if losses else None,
                 weights=w,
                 threshold=self.threshold,
                 ddof=self.ddof,
@@ -521,191 +445,22 @@ class _Job:
                     sample_weight=w,
                     threads=1,
                 )
-        return self._numbers(part, found, reference_name, largest, rates, target_rates)
-
-    def _numbers(
-        self,
-        part: _Inputs,
-        found: Visit,
-        reference_name: str | None,
-        largest: tuple[float, tuple[int, int]] | None,
-        rates: GroupRates | None,
-        target_rates: GroupRates | None,
-    ) -> dict[str, Any]:
-        view, w = part.view, part.weights
-        n, M = view.n_samples, view.n_models
-        scale = float(n) if w is None else total(w)
-
-        def shares(name: str) -> Array:
-            result: Array = found.mismatches[name] / n if w is None else found.mismatch_weights[name] / scale
-            return result
-
-        arrays: dict[str, Array] = {}
-        out: dict[str, Any] = {"arrays": arrays, "rates": rates, "n": n}
-        if hasattr(self, "loss_values"):
-            arrays["all_losses"] = self.loss_values
-        if "reference" in found.mismatches:
-            differing, flags = shares("reference"), found.unions["reference"]
-            arrays["mismatches"], arrays["ambiguous_samples"] = found.mismatches["reference"], flags
-            worst = int(np.argmax(differing))
-            out["ambiguity"] = {
-                "value": share(flags, w),
-                "count": int(np.count_nonzero(flags)),
-                "reference": reference_name,
-            }
-            out["discrepancy"] = {
-                "value": float(differing[worst]),
-                "count": int(found.mismatches["reference"][worst]),
-                "argmax": view.model_ids[worst],
-                "reference": reference_name,
-            }
-            if found.agree is not None and self.size is not None:
-                chance = sets.none_of(M - found.agree, M, self.size)
-                out["ambiguity"]["size_matched"] = {"m": self.size, "value": sets.matched_mean(chance, w)}
-                value = sets.size_matched_max(differing, self.size)
-                out["discrepancy"]["size_matched"] = {"m": self.size, "value": value}
-        if "target" in found.mismatches:
-            arrays["fidelity"] = (n - found.mismatches["target"]) / n if w is None else 1.0 - shares("target")
-            out["fidelity"] = _extremes(arrays["fidelity"], view.model_ids, "argmax")
-        if found.vote_squares is not None:
-            flags = found.vote_squares != M * M
-            out["pairwise_ambiguity"] = {"value": share(flags, w), "count": int(np.count_nonzero(flags))}
-            if found.votes is not None and self.size is not None:
-                chance = sets.none_of(M - found.votes, M, self.size).sum(axis=1)
-                value = sets.matched_mean(chance, w)
-                out["pairwise_ambiguity"]["size_matched"] = {"m": self.size, "value": value}
-            squares = found.vote_squares
-
-            def rate(start: int, stop: int) -> Array:
-                return rate_from_squares(squares[start:stop], M, self.ddof)
-
-            if self.ddof == 1 and M == 1:
-                out["disagreement_rate"] = None
-            else:
-                out["disagreement_rate"] = {**describe(rate, n, w, in_memory=self._fits(n)), "ddof": self.ddof}
-            mean = 0.0 if M == 1 else _mean_pairs(squares, M, w)
-            out["pairwise_disagreement"] = {"mean": mean, "max": 0.0, "argmax": None}
-            if self.keep_arrays:
-                arrays["disagreement_rate"] = rate_from_squares(squares, M, self.ddof)
-        if largest is not None:
-            value = float(largest[0] / scale)
-            pair = [view.model_ids[k] for k in largest[1]]
-            out["pairwise_discrepancy"] = {"value": value, "argmax": pair}
-            out.setdefault("pairwise_disagreement", {})
-            out["pairwise_disagreement"].update(max=value, argmax=pair)
-            if w is None:
-                out["pairwise_discrepancy"]["count"] = int(largest[0])
-        elif M == 1:
-            out["pairwise_discrepancy"] = {"value": 0.0, "count": 0, "argmax": None}
-        else:
-            out.get("pairwise_disagreement", {}).pop("max", None)
-            out.get("pairwise_disagreement", {}).pop("argmax", None)
-        if found.low is not None:
-            self._ranges(part, found, out)
-        out["losses"] = self._losses(part, found, shares, scale, arrays)
-        if rates is not None:
-            out["fairness"] = fairness_over_set(rates, target_rates, self.fairness_threshold)
-        return out
-
-    def _fits(self, n: int) -> bool:
-        return self.keep_arrays or n * 40 < self.memory // 8
-
-    def _ranges(self, part: _Inputs, found: Visit, out: dict[str, Any]) -> None:
-        view, w, n, C = part.view, part.weights, part.view.n_samples, part.view.columns
-        low, high, variance = found.low, found.high, found.variance
-        assert low is not None and high is not None and variance is not None
-        whole = slice(0, C)
-
-        def width(c: int) -> Any:
-            def read(start: int, stop: int) -> Array:
-                rows = slice(start, stop)
-                return high.read(rows, whole)[:, c].astype(np.float64) - low.read(rows, whole)[:, c]
-
-            return read
-
-        def spread(c: int) -> Any:
-            def read(start: int, stop: int) -> Array:
-                return variance.read(slice(start, stop), whole)[:, c]
-
-            return read
-
-        def own_class(start: int, stop: int) -> Array:
-            rows, at = slice(start, stop), np.arange(stop - start)
-            c = np.zeros(stop - start, dtype=np.int64) if C == 1 else part.y[rows]  # type: ignore[index]
-            return high.read(rows, whole)[at, c].astype(np.float64) - low.read(rows, whole)[at, c]
-
-        classes = range(2) if C == 1 else range(C)
-        names = view.class_names or tuple(str(c) for c in classes)
-        fits = self._fits(n)
-        columns = [0] if C == 1 else list(range(C))
-        described = {c: describe(width(c), n, w, in_memory=fits) for c in columns}
-        varied = {c: describe(spread(c), n, w, in_memory=fits) for c in columns}
-        entry: dict[str, Any] = {"classes": {names[c]: described[0 if C == 1 else c] for c in classes}}
-        if view.n_classes == 2:
-            entry["positive"] = described[0 if C == 1 else self.positive]
-        if part.y is not None:
-            entry["true_class"] = describe(own_class, n, w, in_memory=fits)
-        out["viable_prediction_range"] = entry
-        if view.n_models > self.ddof:
-            out["score_variance"] = {
-                "classes": {names[c]: varied[0 if C == 1 else c] for c in classes},
-                "ddof": self.ddof,
-            }
-        if self.keep_arrays:
-            out["arrays"].update(low=low.array(), high=high.array(), score_variance=variance.array())
-
-    def _losses(
-        self, part: _Inputs, found: Visit, shares: Any, scale: float, arrays: dict[str, Array]
-    ) -> dict[str, Any]:
-        values: dict[str, Array] = {}
-        if "labels" in found.mismatches:
-            values["zero_one"] = shares("labels")
-        if "right" in found.mismatches and part.target is not None and part.y is not None:
-            right = part.target.decisions == part.y
-            agreed = share(right, part.weights)
-            values["correct_fidelity"] = agreed - shares("right")
-        for name, sums in found.losses.items():
-            values[name] = sums / scale
-        if "cross_entropy" in values:
-            rows = _rows(part)
-            assert rows is not None
-            values["kl_divergence"] = divergence(values["cross_entropy"], rows, part.weights)
-        arrays.update(values)
-        ids = part.view.model_ids
-        return {
-            name: _extremes(x, ids, "argmax" if name == "correct_fidelity" else "argmin") for name, x in values.items()
-        }
-
-
-def _rows(part: _Inputs) -> Array | None:
-    """The target's probabilities, one-hot when it gave labels only."""
-    if part.target is None:
-        return None
-    if part.target.scores is not None:
-        return part.target.scores
-    rows = np.zeros((part.view.n_samples, part.view.n_classes))
-    rows[np.arange(part.view.n_samples), part.target.decisions] = 1.0
-    return rows
-
-
-def _extremes(values: Array, ids: tuple[str, ...], best: str) -> dict[str, Any]:
-    infinite = int(np.count_nonzero(np.isinf(values)))
-    entry: dict[str, Any] = {}
-    for name, value in (("min", values.min()), ("median", np.median(values)), ("max", values.max())):
-        entry[name] = float(value) if np.isfinite(value) else None
-    entry[best] = ids[int(np.argmax(values) if best == "argmax" else np.argmin(values))]
-    if infinite:
-        entry["infinite"] = infinite
-        entry["reason"] = f"{infinite} of {len(values)} models give probability 0 where it matters: +inf"
-    return entry
-
-
-def _mean_pairs(squares: Array, M: int, w: Array | None) -> float:
-    """Mean disagreement over pairs of different models, from the votes."""
-    if w is None:
-        differing = len(squares) * M * M - int(squares.sum(dtype=np.int64))
-        return differing / (M * (M - 1) * len(squares))
-    return total((M * M - squares.astype(np.int64)).astype(np.float64), w) / (M * (M - 1) * total(w))
+        overview = Overview(
+            part=part,
+            found=found,
+            reference_name=reference_name,
+            largest=largest,
+            rates=rates,
+            target_rates=target_rates,
+            positive=self.positive,
+            fairness_threshold=self.fairness_threshold,
+            ddof=self.ddof,
+            size=self.size,
+            memory=self.memory,
+            keep_arrays=self.keep_arrays,
+        )
+        numbers = overview.numbers()
+        return {**numbers, "arrays": overview.arrays, "rates": rates, "n": view.n_samples}
 
 
 def _finish(

@@ -137,9 +137,10 @@ class GroupRates:
     def _compare(self, metric: str, skip_undefined: bool, *, ratio: bool) -> Array:
         parts = []
         for rates in self._rates(metric):
-            low, high = np.where(np.isnan(rates), np.inf, rates).min(axis=1), np.where(
-                np.isnan(rates), -np.inf, rates
-            ).max(axis=1)
+            low, high = (
+                np.where(np.isnan(rates), np.inf, rates).min(axis=1),
+                np.where(np.isnan(rates), -np.inf, rates).max(axis=1),
+            )
             part = _divide(low, high) if ratio else high - low
             gone = np.isnan(rates).all(axis=1) if skip_undefined else np.isnan(rates).any(axis=1)
             parts.append(np.where(gone, np.nan, part))
@@ -220,4 +221,12 @@ class Profile:
         return frame
 
 
-_MODEL_ARRAYS = ("fidelity", "loss", "mismatches", "log_loss", "cross_entropy", "total_variation", "kl_divergence")
+_MODEL_ARRAYS = (
+    "fidelity",
+    "loss",
+    "mismatches",
+    "log_loss",
+    "cross_entropy",
+    "total_variation",
+    "kl_divergence",
+)

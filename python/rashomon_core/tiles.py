@@ -182,16 +182,13 @@ def run(
         return work(task, local.scratch)
 
     waiting: deque[tuple[T, Future[R | None]]] = deque()
-    upcoming = iter(tasks)
     pool = ThreadPoolExecutor(max_workers=min(threads, total), thread_name_prefix="rashomon-core")
     try:
-        done = 0
+        done = started = 0
         while True:
-            while len(waiting) < 2 * threads:
-                task = next(upcoming, None)
-                if task is None:
-                    break
-                waiting.append((task, pool.submit(call, task)))
+            while len(waiting) < 2 * threads and started < total:
+                waiting.append((tasks[started], pool.submit(call, tasks[started])))
+                started += 1
             if not waiting:
                 break
             task, future = waiting.popleft()
@@ -379,10 +376,10 @@ class SpillArray:
         if self._memory is not None:
             return
         if columns.stop - columns.start == self.shape[1]:
-            self._write(memoryview(block).cast("B"), rows.start * self.shape[1] * self._item)
+            self._write(_bytes(block), rows.start * self.shape[1] * self._item)
             return
         for k, row in enumerate(range(rows.start, rows.stop)):
-            self._write(memoryview(block[k]).cast("B"), (row * self.shape[1] + columns.start) * self._item)
+            self._write(_bytes(block[k]), (row * self.shape[1] + columns.start) * self._item)
 
     def read(self, rows: slice, columns: slice | None = None) -> Array:
         """Return ``[rows, columns]`` as a contiguous array (a view of memory where that is contiguous)."""
@@ -392,10 +389,10 @@ class SpillArray:
         count, width = rows.stop - rows.start, columns.stop - columns.start
         out = np.empty((count, width, *self.shape[2:]), dtype=self.dtype)
         if width == self.shape[1]:
-            self._read(memoryview(out).cast("B"), rows.start * self.shape[1] * self._item)
+            self._read(_bytes(out), rows.start * self.shape[1] * self._item)
         else:
             for k, row in enumerate(range(rows.start, rows.stop)):
-                self._read(memoryview(out[k]).cast("B"), (row * self.shape[1] + columns.start) * self._item)
+                self._read(_bytes(out[k]), (row * self.shape[1] + columns.start) * self._item)
         return out
 
     def array(self) -> Array:
@@ -415,6 +412,10 @@ class SpillArray:
             if done == 0:
                 raise OSError("a temporary file ended early")
             data, offset = data[done:], offset + done
+
+
+def _bytes(block: Array) -> memoryview:
+    return memoryview(block.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
 _seek_lock = threading.Lock()

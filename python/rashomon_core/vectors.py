@@ -62,7 +62,8 @@ def as_score_view(probs: object) -> Predictions:
         array = _to_numpy(probs, "probs")
         if array.dtype.kind in "biu":
             raise InvalidInputError(
-                f"scores must be floats, got {array.dtype}", fix="one-hot integers can be converted with .astype(float)"
+                f"scores must be floats, got {array.dtype}",
+                fix="one-hot integers can be converted with .astype(float)",
             )
         view = Predictions.from_array(array)
     if view.kind == "labels":
@@ -76,7 +77,9 @@ def as_score_view(probs: object) -> Predictions:
 def _one_per_sample(array: Array, n: int, name: str, file: str | None = None) -> None:
     if array.shape[:1] != (n,):
         raise InvalidInputError(
-            f"{name} has shape {array.shape} for {n} samples", file=file, fix=f"give one {name} entry per sample"
+            f"{name} has shape {array.shape} for {n} samples",
+            file=file,
+            fix=f"give one {name} entry per sample",
         )
 
 
@@ -97,7 +100,10 @@ def as_weights(sample_weight: object, n: int) -> Array | None:
     if bad.any():
         i = int(np.argmax(bad))
         raise InvalidInputError(
-            "sample weights must be finite and not negative", where=f"sample {i}", value=w[i], fix="drop the sample"
+            "sample weights must be finite and not negative",
+            where=f"sample {i}",
+            value=w[i],
+            fix="drop the sample",
         )
     if not w.any():
         raise InvalidInputError("all sample weights are zero", fix="give a positive weight to at least one sample")
@@ -141,7 +147,8 @@ def as_decisions(
 def _named_classes(y: Array, name: str, class_names: Sequence[str] | None) -> Array:
     if class_names is None:
         raise InvalidInputError(
-            f"{name} are text and the classes have no names", fix="give class indices, or predictions with class names"
+            f"{name} are text and the classes have no names",
+            fix="give class indices, or predictions with class names",
         )
     index = {c: i for i, c in enumerate(class_names)}
     out = np.empty(len(y), dtype=np.int64)
@@ -181,7 +188,8 @@ def as_target(target: object, view: Predictions, *, threshold: float | None = No
         return Target(as_decisions(t, n, classes, "target", view.class_names), None)
     if t.ndim == 1 and classes != 2:
         raise InvalidInputError(
-            f"the target's scores are (N,), and there are {classes} classes", fix="give (N, C) scores, or integer labels"
+            f"the target's scores are (N,), and there are {classes} classes",
+            fix="give (N, C) scores, or integer labels",
         )
     if t.ndim == 2 and t.shape[1] != classes:
         raise InvalidInputError(f"the target has {t.shape[1]} classes, the predictions {classes}")
@@ -197,10 +205,12 @@ def decide_vector(t: Array, threshold: float | None) -> Array:
     """Decide one model's scores, (N,) or (N, C), by the rules of :func:`rashomon_core.decide`."""
     if t.ndim == 1:
         p = t.astype(np.float64)
-        return (p > 0.5 if threshold is None else p >= threshold).astype(np.int64)
-    if threshold is not None:
-        return (t[:, 1].astype(np.float64) >= threshold).astype(np.int64)
-    return np.argmax(t, axis=1).astype(np.int64)
+        decided: Array = p > 0.5 if threshold is None else p >= threshold
+    elif threshold is not None:
+        decided = t[:, 1].astype(np.float64) >= threshold
+    else:
+        decided = np.argmax(t, axis=1)
+    return decided.astype(np.int64)
 
 
 def as_reference(
@@ -230,7 +240,11 @@ def as_reference(
             return "labels", None, y
         known = ", ".join(view.model_ids[:5]) + (", ..." if view.n_models > 5 else "")
         raise UsageError(f"reference {reference!r} is neither 'target', 'labels' nor a model id ({known})")
-    return "array", None, as_decisions(reference, view.n_samples, view.n_classes, "reference", view.class_names)
+    return (
+        "array",
+        None,
+        as_decisions(reference, view.n_samples, view.n_classes, "reference", view.class_names),
+    )
 
 
 def as_selection(selection: object, n: int, seed: int) -> Array | None:
@@ -254,7 +268,8 @@ def as_selection(selection: object, n: int, seed: int) -> Array | None:
     mask = mask.astype(bool)
     if mask.all() or not mask.any():
         raise InvalidInputError(
-            "selection takes all samples or none", fix="leave samples on both sides: select on some, measure on the rest"
+            "selection takes all samples or none",
+            fix="leave samples on both sides: select on some, measure on the rest",
         )
     return mask
 
@@ -278,7 +293,7 @@ def as_losses(loss: object, n_models: int) -> Array:
 
 @dataclass(frozen=True)
 class Groups:
-    """Protected groups: (N,) int32 codes into ``names``; several columns are taken together (intersections)."""
+    """Protected groups: (N,) int32 codes into ``names``; several columns are crossed (intersections)."""
 
     codes: Array
     names: tuple[str, ...]
@@ -316,7 +331,9 @@ def as_groups(groups: object, n: int, *, missing: str = "refuse") -> Groups:
             names = [f"{names[u // len(own_names)]}, {own_names[u % len(own_names)]}" for u in used.tolist()]
     assert codes is not None
     return Groups(
-        np.ascontiguousarray(codes.reshape(-1), dtype=np.int32), tuple(names), tuple(t for t, _ in columns if t)
+        np.ascontiguousarray(codes.reshape(-1), dtype=np.int32),
+        tuple(names),
+        tuple(t for t, _ in columns if t),
     )
 
 
@@ -329,7 +346,7 @@ def _group_columns(groups: object) -> list[tuple[str, Array]]:
     if array.ndim == 2:
         return [("" if array.shape[1] == 1 else f"g{j}", array[:, j]) for j in range(array.shape[1])]
     if array.ndim != 1:
-        raise InvalidInputError(f"groups have shape {array.shape}", fix="give one or several values per sample")
+        raise InvalidInputError(f"groups have shape {array.shape}", fix="give a value per sample and column")
     name = getattr(groups, "name", None)
     return [(str(name) if isinstance(name, str) else "", array)]
 

@@ -89,9 +89,7 @@ def _extra(seed: int, max_depth: int) -> Any:
 def _boosting(seed: int, max_depth: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return HistGradientBoostingClassifier(
-        max_iter=60, max_depth=max_depth, early_stopping=False, random_state=seed
-    )
+    return HistGradientBoostingClassifier(max_iter=60, max_depth=max_depth, early_stopping=False, random_state=seed)
 
 
 def _neighbours(seed: int, n_neighbors: int) -> Any:
@@ -113,9 +111,7 @@ def _bayes(seed: int, n_bins: int) -> Any:
     numeric = [FEATURES.index(name) for name in ("year", "age", "checks")]
     # Bins of equal width: quantiles of whole years and counts coincide.
     bins = KBinsDiscretizer(n_bins, encode="onehot-dense", strategy="uniform")
-    return make_pipeline(
-        make_column_transformer((bins, numeric), remainder="passthrough"), BernoulliNB(binarize=None)
-    )
+    return make_pipeline(make_column_transformer((bins, numeric), remainder="passthrough"), BernoulliNB(binarize=None))
 
 
 def _network(seed: int, width: int) -> Any:
@@ -123,9 +119,7 @@ def _network(seed: int, width: int) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(
-        StandardScaler(), MLPClassifier((width,), alpha=1e-3, max_iter=300, random_state=seed)
-    )
+    return make_pipeline(StandardScaler(), MLPClassifier((width,), alpha=1e-3, max_iter=300, random_state=seed))
 
 
 # (name, recipe, its hyper-parameters): 24 configurations of 8 families.
@@ -268,9 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m rashomon_core.example.make", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder for the three files"
-    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the three files")
     parser.add_argument("--seed", type=int, default=SEED, help="seed of the generator (default: %(default)s)")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
@@ -278,9 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(
-                f"{options.output} cannot be made ({error}). Fix: choose another --output"
-            ) from error
+            raise OutputError(f"{options.output} cannot be made ({error}). Fix: choose another --output") from error
         scores, target, model_ids, sample_ids = make_example(options.seed, progress=True)
         description = {
             "format": "rashomon-core predictions",

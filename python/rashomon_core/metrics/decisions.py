@@ -38,7 +38,11 @@ Array = npt.NDArray[Any]
 
 
 def decide(
-    probs: object, *, threshold: float | None = None, threads: int | None = None, memory: int | str | None = None
+    probs: object,
+    *,
+    threshold: float | None = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
 ) -> Array:
     """Return the decision of every model on every sample.
 
@@ -338,7 +342,11 @@ def pairwise_discrepancy(
 
 
 def votes(
-    labels: object, n_classes: int | None = None, *, threads: int | None = None, memory: int | str | None = None
+    labels: object,
+    n_classes: int | None = None,
+    *,
+    threads: int | None = None,
+    memory: int | str | None = None,
 ) -> Array:
     """Return how many models decide each class on each sample; (N, C) int64, rows sum to M.
 

@@ -93,7 +93,9 @@ def cell_codes(groups: Groups, y: Array | None, n_classes: int) -> tuple[Array, 
 def rates_of(cells: Array, groups: Groups, has_labels: bool, positive: int) -> GroupRates:
     """Return the rates from counts (M, cells, C)."""
     M, _, C = cells.shape
-    return GroupRates(cells.reshape(M, len(groups.names), C if has_labels else 1, C), groups.names, positive, has_labels)
+    return GroupRates(
+        cells.reshape(M, len(groups.names), C if has_labels else 1, C), groups.names, positive, has_labels
+    )
 
 
 def fairness_over_set(

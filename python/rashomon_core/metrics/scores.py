@@ -36,7 +36,8 @@ LN2 = float(np.log(2.0))
 
 def ranges_of(found: Visit, view: Predictions) -> tuple[Array, Array]:
     """Return (N, C) smallest and largest scores; P(class 1) alone becomes two classes, in float64."""
-    assert found.low is not None and found.high is not None
+    assert found.low is not None
+    assert found.high is not None
     low, high = found.low.array(), found.high.array()
     if view.columns > 1:
         return low, high
@@ -44,9 +45,7 @@ def ranges_of(found: Visit, view: Predictions) -> tuple[Array, Array]:
     return np.concatenate([1.0 - high, low], axis=1), np.concatenate([1.0 - low, high], axis=1)
 
 
-def viable_prediction_range(
-    probs: object, *, threads: int | None = None, memory: int | str | None = None
-) -> Array:
+def viable_prediction_range(probs: object, *, threads: int | None = None, memory: int | str | None = None) -> Array:
     """Return the smallest and largest score of each (sample, class) over the models.
 
     Parameters
@@ -255,7 +254,7 @@ def delta_ambiguity(probs: object, reference_scores: object, delta: float, *, sa
     0.5
     """
     hits, view = _deltas(probs, reference_scores, delta)
-    return share(hits.any(axis=0), as_weights(sample_weight, view.n_samples))
+    return share(np.any(hits, axis=0, keepdims=False).reshape(-1), as_weights(sample_weight, view.n_samples))
 
 
 def delta_discrepancy(probs: object, reference_scores: object, delta: float, *, sample_weight: object = None) -> float:

@@ -94,7 +94,10 @@ def _keys(values: Array) -> Array:
 
 
 def _streamed(
-    chunks: Callable[[], Iterator[tuple[Array, Array | None]]], n: int, levels: Sequence[float], weights: Array | None
+    chunks: Callable[[], Iterator[tuple[Array, Array | None]]],
+    n: int,
+    levels: Sequence[float],
+    weights: Array | None,
 ) -> list[float]:
     """Select quantiles from the most significant bits down, 16 at a time."""
     if weights is None:

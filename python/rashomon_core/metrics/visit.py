@@ -170,9 +170,7 @@ class _Visitor:
         self.classes, self.M, self.N = predictions.n_classes, predictions.n_models, predictions.n_samples
         self.labels = predictions.kind == "labels"
         self.columns = 0 if self.labels else predictions.columns
-        self.single = (
-            predictions.kind == "proba" and not predictions.renormalize and predictions.dtype.itemsize < 8
-        )
+        self.single = predictions.kind == "proba" and not predictions.renormalize and predictions.dtype.itemsize < 8
         self.score_type = np.float32 if self.single else np.float64
         self.sums = request.weights is not None or bool(request.losses)
         self.P, self.G = _encode.plane_count(self.classes), _encode.group_count(self.N)
@@ -181,9 +179,7 @@ class _Visitor:
             raise InvalidInputError("losses need scores, and these predictions are labels", file=predictions.path)
 
         self.refs = [encode_vector(r.decisions, self.classes, r.mask) for r in request.references]
-        self.votes_needed = (
-            request.votes or request.vote_sums or request.viable or request.agree is not None
-        )
+        self.votes_needed = request.votes or request.vote_sums or request.viable or request.agree is not None
         self.square_type = np.int32 if self.M < 46_341 else np.int64  # M^2 fits 32 bits
         # cells by masks cost a popcount per (cell, class) and 512 samples, a histogram one step per sample
         self.cell_masks = request.weights is None and request.n_cells * self.classes <= MASKED_CELLS
@@ -235,8 +231,8 @@ class _Visitor:
         self.unions = np.zeros((R, self.G, 8), dtype=np.uint64) if any(r.union for r in request.references) else None
         self.loss_sums = np.zeros((len(LOSSES), self.M))
         if request.cells is not None:
-            kind = np.int64 if request.weights is None else np.float64
-            result.cells = np.zeros((self.M, request.n_cells, self.classes), dtype=kind)
+            counted = np.dtype(np.int64 if request.weights is None else np.float64)
+            result.cells = np.zeros((self.M, request.n_cells, self.classes), dtype=counted)
 
     def go(self, label: str) -> Visit:
         run(self.plan.tiles, self.tile, self.merge, threads=self.threads, label=label)
@@ -363,7 +359,7 @@ class _Visitor:
         if result.votes is not None:
             result.votes[rows] = votes.T if self.by_class else votes
         if result.vote_squares is not None:
-            exact = votes.astype(self.square_type, copy=False)
+            exact: Any = votes.astype(self.square_type, copy=False)
             result.vote_squares[rows] = np.einsum("cs,cs->s" if self.by_class else "sc,sc->s", exact, exact)
         if result.viable is not None:
             result.viable[rows] = np.count_nonzero(votes, axis=axis)

@@ -1,16 +1,18 @@
 """Files that go into a measurement: read by what the user wrote, described for the document.
 
 A file of one value per sample is named ``FILE``, or ``FILE:COLUMN[,COLUMN]`` for columns of a table and
-``FILE:NAME`` for an array in a container.
+``FILE:NAME`` for an array in a container. Options that take more than one form are read here too.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rashomon_core.errors import InvalidInputError, UsageError
+from rashomon_core.results import FAIRNESS
 from rashomon_core.store import describe_input, open_vector
 from rashomon_core.store.tables import TABLES
 
@@ -19,7 +21,7 @@ from .document import input_entry
 if TYPE_CHECKING:
     from rashomon_core.predictions import Predictions
 
-__all__ = ["LOSSES", "Inputs", "split_spec"]
+__all__ = ["LOSSES", "Inputs", "parse_fairness", "parse_positive", "split_spec"]
 
 LOSSES = ("fidelity", "zero_one", "log_loss", "cross_entropy")
 
@@ -138,3 +140,48 @@ class Inputs:
             return error
         file = self.files[blamed[0]]
         return type(error)(error.what, file=file, where=error.where, value=error.value, fix=error.fix)
+
+
+# --- options with a form of their own -----------------------------------------------------------------------
+
+
+def parse_fairness(texts: list[str] | None) -> float | dict[str, float] | None:
+    """Read ``0.8`` or ``name=.8``, repeated."""
+    named: dict[str, float] = {}
+    plain: list[float] = []
+    for text in texts or ():
+        name, equals, value = text.rpartition("=")
+        try:
+            limit = float(value)
+        except ValueError:
+            limit = math.nan
+        if not math.isfinite(limit):
+            raise UsageError(
+                f"--fairness-threshold {text}: write a number for all ratios, or name=number such as "
+                "demographic_parity_ratio=.8"
+            )
+        if equals:
+            named[name.strip()] = limit
+        else:
+            plain.append(limit)
+    known = [f"{metric}_{form}" for metric in FAIRNESS for form in ("difference", "ratio")]
+    for name in named:
+        if name not in known:
+            raise UsageError(f"--fairness-threshold: {name!r} is not one of {', '.join(known)}")
+    if len(plain) > 1 or (plain and named):
+        raise UsageError("--fairness-threshold: give one number for all, or name=number for each")
+    return plain[0] if plain else named or None
+
+
+def parse_positive(text: str | None, predictions: Predictions) -> int:
+    """Return the index of the positive class from its index or name."""
+    if text is None:
+        return 1
+    names = predictions.class_names or ()
+    if text in names:
+        return names.index(text)
+    try:
+        return int(text)
+    except ValueError:
+        known = f"the classes are {', '.join(names)}" if names else "the classes have no names"
+        raise UsageError(f"--positive {text}: {known}; give a name or an index from 0") from None

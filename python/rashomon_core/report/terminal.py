@@ -216,9 +216,7 @@ def _sample_table(results: Results) -> Table:
             for c, entry in classes[:MAX_CLASSES]:
                 add(f"{title}, class {c}", entry, number)
             if len(classes) > MAX_CLASSES:
-                found.append(
-                    (f"... {_counted(len(classes) - MAX_CLASSES, 'more class')}: --json", "", "", "", "")
-                )
+                found.append((f"... {_counted(len(classes) - MAX_CLASSES, 'more class')}: --json", "", "", "", ""))
         if metric.get("true_class"):
             add(f"{title}, true class", metric["true_class"], number)
     return Table(("per sample", "mean", "median", "p95", "max"), found, numbers=(1, 2, 3, 4))
@@ -235,9 +233,7 @@ def _loss_table(results: Results) -> Table:
             return "inf" if value is None and loss.get("infinite") else number(value)
 
         best = loss.get("argmin") or loss.get("argmax") or ""
-        found.append(
-            (_LOSS_TITLES.get(name, _words(name)), *(show(loss.get(k)) for k in _EXTREMES), str(best))
-        )
+        found.append((_LOSS_TITLES.get(name, _words(name)), *(show(loss.get(k)) for k in _EXTREMES), str(best)))
     return Table(("loss", *_EXTREMES, "best model"), found, numbers=(1, 2, 3))
 
 
@@ -272,7 +268,7 @@ def _limit_kept(gap: Results, whom: str) -> str:
 
 
 def tables(results: Results) -> list[Table]:
-    """Return the tables of a measurement: headlines, then per sample, losses, fairness where there are any."""
+    """Return the tables of a measurement: headlines, then per sample, losses, fairness where known."""
     found = (_headline_table(results), _sample_table(results), _loss_table(results), _fairness_table(results))
     return [table for table in found if table.rows]
 

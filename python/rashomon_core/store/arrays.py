@@ -70,9 +70,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 def is_zarr(path: str) -> bool:
     """Tell whether a folder is a zarr array or group."""
     marks = ("zarr.json", ".zarray", ".zgroup")
-    return path.lower().rstrip("/\\").endswith(".zarr") or any(
-        os.path.exists(os.path.join(path, m)) for m in marks
-    )
+    return path.lower().rstrip("/\\").endswith(".zarr") or any(os.path.exists(os.path.join(path, m)) for m in marks)
 
 
 def choose(found: Sequence[Entry], key: str | None, path: str) -> Entry:
@@ -113,17 +111,13 @@ def npy_header(stream: IO[bytes], size: int, path: str) -> tuple[np.dtype[Any], 
     start = stream.read(6)
     if start != b"\x93NUMPY":
         what = (
-            "a pickled file, and nothing is ever unpickled"
-            if start[:1] == b"\x80"
-            else "not a .npy file (wrong magic)"
+            "a pickled file, and nothing is ever unpickled" if start[:1] == b"\x80" else "not a .npy file (wrong magic)"
         )
         raise InvalidInputError(what, file=path, fix="write a plain array with numpy.save")
     stream.seek(0)
     try:
         version = np.lib.format.read_magic(stream)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
-            version
-        ]
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, fortran, dtype = read(stream, max_header_size=1 << 16)
     except (ValueError, KeyError, EOFError, TypeError, SyntaxError, RecursionError) as error:
         raise InvalidInputError(
@@ -132,9 +126,7 @@ def npy_header(stream: IO[bytes], size: int, path: str) -> tuple[np.dtype[Any], 
             fix="write it again with numpy.save",
         ) from None
     if any(n < 0 for n in shape):
-        raise InvalidInputError(
-            f"the header states the shape {shape}", file=path, fix="write it again with numpy.save"
-        )
+        raise InvalidInputError(f"the header states the shape {shape}", file=path, fix="write it again with numpy.save")
     if dtype.hasobject:
         raise InvalidInputError(
             f"an array of Python objects, shape {shape}, is a pickle, and nothing is ever unpickled",
@@ -222,12 +214,7 @@ def _zip_data(file: RawFile, info: zipfile.ZipInfo) -> int:
     """Offset of the bytes of a stored member: they follow its own header, which alone knows its length."""
     head = bytearray(30)
     file.readinto(memoryview(head), info.header_offset)
-    return (
-        info.header_offset
-        + 30
-        + int.from_bytes(head[26:28], "little")
-        + int.from_bytes(head[28:30], "little")
-    )
+    return info.header_offset + 30 + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
 
 
 #: What a header with the wrong kind of JSON inside raises.
@@ -304,10 +291,7 @@ def _zarr(path: str) -> list[Entry]:
     try:
         root = zarr.open(path, mode="r")
         arrays = [("data", root)] if isinstance(root, zarr.Array) else sorted(_zarr_members(root, zarr))
-        return [
-            Entry(name, tuple(a.shape), np.dtype(a.dtype), partial(SlicedReader, a, path))
-            for name, a in arrays
-        ]
+        return [Entry(name, tuple(a.shape), np.dtype(a.dtype), partial(SlicedReader, a, path)) for name, a in arrays]
     except Exception as error:  # the library raises many unrelated types for a damaged store
         raise InvalidInputError(
             f"not a readable zarr store ({error})", file=path, fix="write it again with zarr"
@@ -392,9 +376,7 @@ def _torch(path: str) -> list[Entry]:
     for name, tensor in tensors.items():
         brain = tensor.dtype == torch.bfloat16
         kind = (
-            np.uint16
-            if brain
-            else getattr(np, str(tensor.dtype).removeprefix("torch.").replace("bool", "bool_"), None)
+            np.uint16 if brain else getattr(np, str(tensor.dtype).removeprefix("torch.").replace("bool", "bool_"), None)
         )
         if kind is None:
             raise InvalidInputError(
@@ -402,9 +384,7 @@ def _torch(path: str) -> list[Entry]:
             )
         dtype, shape = np.dtype(kind), tuple(tensor.shape)
         shown = np.dtype(np.float32) if brain else dtype
-        found.append(
-            Entry(str(name), shape, shown, _torch_opener(path, tensor, dtype, brain, offsets), brain)
-        )
+        found.append(Entry(str(name), shape, shown, _torch_opener(path, tensor, dtype, brain, offsets), brain))
     return found
 
 
@@ -418,16 +398,12 @@ def _torch_offsets(path: str, tensors: Sequence[Any]) -> dict[int, int] | None:
     file = RawFile(path)
     with zipfile.ZipFile(path) as archive:
         names = (i for i in archive.infolist() if re.search(r"(^|/)data/\d+$", i.filename) and i.file_size)
-        members = sorted(
-            (_zip_data(file, i), i.file_size) for i in names if i.compress_type == zipfile.ZIP_STORED
-        )
+        members = sorted((_zip_data(file, i), i.file_size) for i in names if i.compress_type == zipfile.ZIP_STORED)
     present = sorted(item for item in storages.items() if item[1])
     if len(members) != len(present) or not members:
         return None
     shift = present[0][0] - members[0][0]
-    if any(
-        (address - shift, size) != member for (address, size), member in zip(present, members, strict=True)
-    ):
+    if any((address - shift, size) != member for (address, size), member in zip(present, members, strict=True)):
         return None
     return {address: address - shift for address, _ in present}
 

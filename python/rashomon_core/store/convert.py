@@ -34,9 +34,7 @@ class _Decimals:
 
     def __init__(self, classes: int) -> None:
         self.classes, self.most = classes, 0
-        self.enough = math.ceil(
-            math.log10(classes * 0.5 / 1e-6)
-        )  # beyond this the float64 rule is the larger
+        self.enough = math.ceil(math.log10(classes * 0.5 / 1e-6))  # beyond this the float64 rule is the larger
 
     def see(self, tokens: Iterable[str]) -> None:
         if self.most < self.enough:
@@ -80,17 +78,13 @@ def value_columns(columns: Sequence[str], kind: Kind | None, path: str) -> list[
         )
     if label and (kind == "labels" or not scores):
         if kind not in (None, "labels"):
-            raise InvalidInputError(
-                f"kind {kind!r} and a column label", file=path, fix="write columns p0, p1, ..."
-            )
+            raise InvalidInputError(f"kind {kind!r} and a column label", file=path, fix="write columns p0, p1, ...")
         return ["label"]
     if scores and kind == "labels":
         raise InvalidInputError("kind 'labels' and no column label", file=path, fix="write a column label")
     if scores and scores != ["p1"] and scores != [f"p{k}" for k in range(len(scores))]:
         lost = next(k for k in range(len(scores) + 1) if f"p{k}" not in scores)
-        raise InvalidInputError(
-            f"column p{lost} is missing: {', '.join(scores)}", file=path, fix="number them from p0"
-        )
+        raise InvalidInputError(f"column p{lost} is missing: {', '.join(scores)}", file=path, fix="number them from p0")
     if not scores:
         raise InvalidInputError(
             f"neither a column label nor p0, p1, ...; the columns are {_some(columns)}",
@@ -143,9 +137,7 @@ class _Filler:
     def tail(self) -> tuple[int, ...]:
         return () if len(self.columns) == 1 else (len(self.columns),)
 
-    def finish(
-        self, spool: Spool, class_names: Sequence[str] | None
-    ) -> tuple[tuple[str, ...] | None, float | None]:
+    def finish(self, spool: Spool, class_names: Sequence[str] | None) -> tuple[tuple[str, ...] | None, float | None]:
         """Give codes their meaning; return the class names and the row tolerance."""
         names = None if class_names is None else tuple(class_names)
         if self.labels:
@@ -171,9 +163,7 @@ def _long(table: Table, kind: Kind | None, class_names: Sequence[str] | None) ->
         rows = [models.setdefault(m, len(models)) for m in ids_of(model_column, row, "model_id", table.path)]
         for s in ids_of(sample_column, row, "sample_id", table.path):
             samples.setdefault(s, len(samples))
-        counts = np.pad(counts, (0, len(models) - len(counts))) + np.bincount(
-            np.asarray(rows), minlength=len(models)
-        )
+        counts = np.pad(counts, (0, len(models) - len(counts))) + np.bincount(np.asarray(rows), minlength=len(models))
         if row == 0 and len(rows) > 1:
             by_model = rows[0] == rows[1]
     model_ids, sample_ids = tuple(models), tuple(samples)
@@ -193,11 +183,7 @@ def _long(table: Table, kind: Kind | None, class_names: Sequence[str] | None) ->
         bits = np.left_shift(1, cells & 7).astype(np.uint8)
         again = (seen[cells >> 3] & bits) != 0
         if again.any() or len(np.unique(cells)) < len(cells):
-            bad = (
-                model_ids[int(i[np.argmax(again)])]
-                if again.any()
-                else model_ids[int(i[_first_double(cells)])]
-            )
+            bad = model_ids[int(i[np.argmax(again)])] if again.any() else model_ids[int(i[_first_double(cells)])]
             raise _misaligned(table, bad, samples)
         np.bitwise_or.at(seen, cells >> 3, bits)
         values = filler.values(batch, row, table.path)
@@ -206,9 +192,7 @@ def _long(table: Table, kind: Kind | None, class_names: Sequence[str] | None) ->
             spool.write(int(cells[a]) * width, values[a:b])
     names, tolerance = filler.finish(spool, class_names)
     axes = ("models", "samples") if by_model else ("samples", "models")
-    return Converted(
-        spool.reader(), (*axes, *("classes",) * len(filler.tail)), model_ids, sample_ids, names, tolerance
-    )
+    return Converted(spool.reader(), (*axes, *("classes",) * len(filler.tail)), model_ids, sample_ids, names, tolerance)
 
 
 def _first_double(cells: Array) -> int:
@@ -242,9 +226,7 @@ def _misaligned(table: Table, model: str, samples: dict[str, int]) -> InvalidInp
 def _wide(table: Table, kind: Kind | None, class_names: Sequence[str] | None) -> Converted:
     columns = [c for c in table.columns if c != "sample_id"]
     if not columns:
-        raise InvalidInputError(
-            "no column besides sample_id", file=table.path, fix="add one column per model"
-        )
+        raise InvalidInputError("no column besides sample_id", file=table.path, fix="add one column per model")
     labels = _wide_labels(table, columns) if kind is None else kind == "labels"
     sample_ids: list[str] = []
     for row, (ids,) in table.batches(["sample_id"]):

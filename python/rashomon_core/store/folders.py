@@ -72,9 +72,7 @@ def model_names(paths: Sequence[str]) -> list[str]:
     if len(set(stems)) == len(stems):
         return stems
     common = os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths])
-    return [
-        os.path.splitext(os.path.relpath(os.path.abspath(p), common))[0].replace(os.sep, "/") for p in paths
-    ]
+    return [os.path.splitext(os.path.relpath(os.path.abspath(p), common))[0].replace(os.sep, "/") for p in paths]
 
 
 def folder_models(
@@ -100,9 +98,7 @@ def _same(reader: Reader) -> Reader:
     return reader
 
 
-def stack(
-    found: Sequence[Entry], axes: Sequence[str] | str | None, path: str
-) -> tuple[Reader, tuple[str, ...]]:
+def stack(found: Sequence[Entry], axes: Sequence[str] | str | None, path: str) -> tuple[Reader, tuple[str, ...]]:
     """Read arrays of one model each, (samples,) or (samples, classes), as one; return it and its axes."""
     first = found[0]
     names = axes.split(",") if isinstance(axes, str) else list(axes or ())
@@ -113,8 +109,7 @@ def stack(
         names = ["samples", "classes"][: len(first.shape)]
     if len(first.shape) not in (1, 2) or sorted(names) != sorted(["samples", "classes"][: len(first.shape)]):
         raise InvalidInputError(
-            f"one model's array has the shape {first.shape}"
-            + (f" and axes {','.join(names)}" if names else ""),
+            f"one model's array has the shape {first.shape}" + (f" and axes {','.join(names)}" if names else ""),
             file=first.name if os.path.exists(first.name) else f"{path}[{first.name}]",
             fix="a model's array is (samples,) or (samples, classes); a file of all models goes by its name",
         )

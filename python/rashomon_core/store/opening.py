@@ -94,9 +94,7 @@ def open_predictions(
     container = not (folder or pattern) and suffix in CONTAINERS
     if (key is not None or key_per_model) and not container:
         option = "key" if key is not None else "key_per_model"
-        raise UsageError(
-            f"{name}: {option} is for files that hold several named arrays ({', '.join(CONTAINERS)})"
-        )
+        raise UsageError(f"{name}: {option} is for files that hold several named arrays ({', '.join(CONTAINERS)})")
     facts: dict[str, Any] = {}
     if folder or pattern:
         found = folder_models(name, kind=kind, axes=axes, class_names=class_names)
@@ -216,9 +214,7 @@ def _show(value: object) -> str:
 
 def _same_array(facts: dict[str, Any], shape: tuple[int, ...], dtype: str, path: str) -> None:
     """Refuse a .json that was written for another array."""
-    if ("shape" in facts and tuple(facts["shape"]) != shape) or (
-        "dtype" in facts and facts["dtype"] != dtype
-    ):
+    if ("shape" in facts and tuple(facts["shape"]) != shape) or ("dtype" in facts and facts["dtype"] != dtype):
         raise InvalidInputError(
             f"shape {shape} {dtype}, the .json beside it was written for {tuple(facts.get('shape', shape))} "
             f"{facts.get('dtype', dtype)}",

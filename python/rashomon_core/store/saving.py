@@ -204,9 +204,7 @@ def save_predictions(
     name = os.fspath(path)
     stem, suffix = os.path.splitext(name)
     if suffix not in (".npy", ""):
-        raise UsageError(
-            f"{name}: predictions are written as .npy with a .json beside it; name it {stem}.npy"
-        )
+        raise UsageError(f"{name}: predictions are written as .npy with a .json beside it; name it {stem}.npy")
     target, beside = stem + ".npy", stem + ".json"
     described = {
         "kind": kind, "axes": axes, "n_classes": n_classes, "model_ids": model_ids, "sample_ids": sample_ids,
@@ -215,9 +213,7 @@ def save_predictions(
     if not isinstance(predictions, Predictions):
         predictions = Predictions.from_array(predictions, **described)  # type: ignore[arg-type]
     elif any(v is not None for v in described.values()):
-        raise UsageError(
-            "a Predictions object describes itself: drop kind, axes, n_classes, ids and class names"
-        )
+        raise UsageError("a Predictions object describes itself: drop kind, axes, n_classes, ids and class names")
     if not overwrite and (os.path.exists(target) or os.path.exists(beside)):
         raise OutputError(f"{target}: exists already. Fix: pass overwrite=True (--overwrite) or another name")
     facts = _facts(predictions)
@@ -364,11 +360,7 @@ def describe_input(
     digest = None
     if checksum or size < HASH_BYTES:
         if several:
-            base = (
-                name
-                if os.path.isdir(name)
-                else os.path.commonpath([os.path.dirname(f) or "." for f in files])
-            )
+            base = name if os.path.isdir(name) else os.path.commonpath([os.path.dirname(f) or "." for f in files])
             lines = sorted(f"{os.path.relpath(f, base).replace(os.sep, '/')} {_sha256(f)}\n" for f in files)
             digest = hashlib.sha256("".join(lines).encode()).hexdigest()
         elif stat.S_ISREG(facts[0].st_mode):

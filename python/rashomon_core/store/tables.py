@@ -36,9 +36,7 @@ Column: TypeAlias = "list[str] | Array"
 BATCH_CELLS = 50_000
 TABLES = (".csv", ".parquet")
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")
-_NUMBER = re.compile(
-    r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE
-)
+_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 class Table(Protocol):
@@ -66,9 +64,7 @@ class CsvTable:
     def __init__(self, path: str) -> None:
         self.path = path
         if RawFile(path, keep_open=True).size == 0:
-            raise InvalidInputError(
-                "the file is empty", file=path, fix="write a header line and one row per sample"
-            )
+            raise InvalidInputError("the file is empty", file=path, fix="write a header line and one row per sample")
         with self._reading() as rows:
             self.columns: tuple[str, ...] = _header(next(rows, []), path)
 
@@ -130,9 +126,7 @@ class ParquetTable:
                 self._schema = file.schema_arrow
         except (pa.ArrowException, OSError) as error:
             text = str(error).split("\n")[0]
-            raise InvalidInputError(
-                f"not a readable .parquet file ({text})", file=path, fix="write it again"
-            ) from None
+            raise InvalidInputError(f"not a readable .parquet file ({text})", file=path, fix="write it again") from None
         self.columns: tuple[str, ...] = _header(self._schema.names, path)
 
     def types(self) -> dict[str, str] | None:
@@ -189,9 +183,7 @@ def _header(names: Sequence[str], path: str) -> tuple[str, ...]:
                 f"column {k + 1} has no name", file=path, fix="name it; pandas: to_csv(index=False)"
             )
         if name in names[:k]:
-            raise InvalidInputError(
-                f"column {name!r} occurs twice", file=path, fix="give each column its own name"
-            )
+            raise InvalidInputError(f"column {name!r} occurs twice", file=path, fix="give each column its own name")
     return names
 
 
@@ -289,17 +281,13 @@ class LabelCoder:
         for k, (token, kind) in enumerate(zip(tokens, types, strict=True)):
             if kind == "missing" or token.lower() == "nan":
                 file, where = self.places[k]
-                raise InvalidInputError(
-                    "a missing label", file=file, where=where, fix="give every sample a label"
-                )
+                raise InvalidInputError("a missing label", file=file, where=where, fix="give every sample a label")
         names = tuple(class_names) if class_names is not None else None
         place = {name: k for k, name in enumerate(names or ())}
         if names is not None and all(t in place for t in tokens):
             return np.array([place[t] for t in tokens], dtype=np.int32), names
         if all(t in ("integer", "float") for t in types):
-            values = [
-                int(t) if kind == "integer" else float(t) for t, kind in zip(tokens, types, strict=True)
-            ]
+            values = [int(t) if kind == "integer" else float(t) for t, kind in zip(tokens, types, strict=True)]
             for k, value in enumerate(values):
                 if not -(2**31) <= value < 2**31 or value != int(value):
                     file, where = self.places[k]

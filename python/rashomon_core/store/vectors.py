@@ -62,9 +62,7 @@ def open_vector(
         raise InvalidInputError(f"the file of the {name} does not exist", file=file, fix="check the path")
     if suffix in TABLES:
         if key is not None:
-            raise UsageError(
-                f"{file}: key is for files that hold several named arrays; use column for tables"
-            )
+            raise UsageError(f"{file}: key is for files that hold several named arrays; use column for tables")
         return _from_table(open_table(file, suffix), name, column, sample_ids, id_column)
     if column is not None:
         raise UsageError(f"{file}: column is for {' and '.join(TABLES)} files")
@@ -76,9 +74,7 @@ def open_vector(
         reader = choose(entries(file, suffix), key, file).open()
     else:
         supported = ", ".join((".npy", *CONTAINERS, *TABLES))
-        raise UsageError(
-            f"{file}: files ending in {suffix or 'nothing'!r} are not supported; these are: {supported}"
-        )
+        raise UsageError(f"{file}: files ending in {suffix or 'nothing'!r} are not supported; these are: {supported}")
     if len(reader.shape) not in (1, 2):
         raise InvalidInputError(
             f"the {name} have the shape {reader.shape}",

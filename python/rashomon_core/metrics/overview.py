@@ -1,0 +1,224 @@
+"""A visit as numbers: every metric as an object of plain Python numbers, and the arrays behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rashomon_core.inputs import Inputs
+from rashomon_core.results import GroupRates
+
+from . import sets
+from .decisions import rate_from_squares
+from .groups import fairness_over_set
+from .scores import divergence
+from .summary import describe
+from .visit import Visit, share, total
+
+__all__ = ["Overview", "extremes"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Overview:
+    """What a visit of ``part`` found, summarised.
+
+    Attributes
+    ----------
+    reference_name : str or None
+        What "reference" in the visit was.
+    largest : (count or weight, pair of models) or None
+        Of the pairwise comparison.
+    rates, target_rates : GroupRates or None
+    """
+
+    part: Inputs
+    found: Visit
+    reference_name: str | None
+    largest: tuple[float, tuple[int, int]] | None
+    rates: GroupRates | None
+    target_rates: GroupRates | None
+    positive: int
+    fairness_threshold: float | dict[str, float] | None
+    ddof: int
+    size: int | None
+    memory: int
+    keep_arrays: bool
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the metrics by name; "losses" may be empty."""
+        part, found, reference_name = self.part, self.found, self.reference_name
+        largest, rates, target_rates = self.largest, self.rates, self.target_rates
+        view, w = part.view, part.weights
+        n, M = view.n_samples, view.n_models
+        scale = float(n) if w is None else total(w)
+
+        def shares(name: str) -> Array:
+            result: Array = found.mismatches[name] / n if w is None else found.mismatch_weights[name] / scale
+            return result
+
+        arrays = self.arrays
+        out: dict[str, Any] = {}
+        if "reference" in found.mismatches:
+            differing, flags = shares("reference"), found.unions["reference"]
+            arrays["mismatches"], arrays["ambiguous_samples"] = found.mismatches["reference"], flags
+            worst = int(np.argmax(differing))
+            out["ambiguity"] = {
+                "value": share(flags, w),
+                "count": int(np.count_nonzero(flags)),
+                "reference": reference_name,
+            }
+            out["discrepancy"] = {
+                "value": float(differing[worst]),
+                "count": int(found.mismatches["reference"][worst]),
+                "argmax": view.model_ids[worst],
+                "reference": reference_name,
+            }
+            if found.agree is not None and self.size is not None:
+                chance = sets.none_of(M - found.agree, M, self.size)
+                out["ambiguity"]["size_matched"] = {"m": self.size, "value": sets.matched_mean(chance, w)}
+                value = sets.size_matched_max(differing, self.size)
+                out["discrepancy"]["size_matched"] = {"m": self.size, "value": value}
+        if "target" in found.mismatches:
+            arrays["fidelity"] = (n - found.mismatches["target"]) / n if w is None else 1.0 - shares("target")
+            out["fidelity"] = extremes(arrays["fidelity"], view.model_ids, "argmax")
+        if found.vote_squares is not None:
+            flags = found.vote_squares != M * M
+            out["pairwise_ambiguity"] = {"value": share(flags, w), "count": int(np.count_nonzero(flags))}
+            if found.votes is not None and self.size is not None:
+                chance = sets.none_of(M - found.votes, M, self.size).sum(axis=1)
+                value = sets.matched_mean(chance, w)
+                out["pairwise_ambiguity"]["size_matched"] = {"m": self.size, "value": value}
+            squares = found.vote_squares
+
+            def rate(start: int, stop: int) -> Array:
+                return rate_from_squares(squares[start:stop], M, self.ddof)
+
+            if self.ddof == 1 and M == 1:
+                out["disagreement_rate"] = None
+            else:
+                out["disagreement_rate"] = {
+                    **describe(rate, n, w, in_memory=self._fits(n)),
+                    "ddof": self.ddof,
+                }
+            mean = 0.0 if M == 1 else _mean_pairs(squares, M, w)
+            out["pairwise_disagreement"] = {"mean": mean, "max": 0.0, "argmax": None}
+            if self.keep_arrays:
+                arrays["disagreement_rate"] = rate_from_squares(squares, M, self.ddof)
+        if largest is not None:
+            value = float(largest[0] / scale)
+            pair = [view.model_ids[k] for k in largest[1]]
+            out["pairwise_discrepancy"] = {"value": value, "argmax": pair}
+            out.setdefault("pairwise_disagreement", {})
+            out["pairwise_disagreement"].update(max=value, argmax=pair)
+            if w is None:
+                out["pairwise_discrepancy"]["count"] = int(largest[0])
+        elif M == 1:
+            out["pairwise_discrepancy"] = {"value": 0.0, "count": 0, "argmax": None}
+        else:
+            out.get("pairwise_disagreement", {}).pop("max", None)
+            out.get("pairwise_disagreement", {}).pop("argmax", None)
+        if found.low is not None:
+            self._ranges(part, found, out)
+        out["losses"] = self._losses(part, found, shares, scale, arrays)
+        if rates is not None:
+            out["fairness"] = fairness_over_set(rates, target_rates, self.fairness_threshold)
+        return out
+
+    def _fits(self, n: int) -> bool:
+        return self.keep_arrays or n * 40 < self.memory // 8
+
+    def _ranges(self, part: Inputs, found: Visit, out: dict[str, Any]) -> None:
+        view, w, n, C = part.view, part.weights, part.view.n_samples, part.view.columns
+        low, high, variance = found.low, found.high, found.variance
+        assert low is not None
+        assert high is not None
+        assert variance is not None
+        whole = slice(0, C)
+
+        def width(c: int) -> Any:
+            def read(start: int, stop: int) -> Array:
+                rows = slice(start, stop)
+                return high.read(rows, whole)[:, c].astype(np.float64) - low.read(rows, whole)[:, c]
+
+            return read
+
+        def spread(c: int) -> Any:
+            def read(start: int, stop: int) -> Array:
+                return variance.read(slice(start, stop), whole)[:, c]
+
+            return read
+
+        def own_class(start: int, stop: int) -> Array:
+            rows, at = slice(start, stop), np.arange(stop - start)
+            c = np.zeros(stop - start, dtype=np.int64) if C == 1 else part.y[rows]  # type: ignore[index]
+            widths: Array = high.read(rows, whole)[at, c].astype(np.float64) - low.read(rows, whole)[at, c]
+            return widths
+
+        classes = range(2) if C == 1 else range(C)
+        names = view.class_names or tuple(str(c) for c in classes)
+        fits = self._fits(n)
+        columns = [0] if C == 1 else list(range(C))
+        described = {c: describe(width(c), n, w, in_memory=fits) for c in columns}
+        varied = {c: describe(spread(c), n, w, in_memory=fits) for c in columns}
+        entry: dict[str, Any] = {"classes": {names[c]: described[0 if C == 1 else c] for c in classes}}
+        if view.n_classes == 2:
+            entry["positive"] = described[0 if C == 1 else self.positive]
+        if part.y is not None:
+            entry["true_class"] = describe(own_class, n, w, in_memory=fits)
+        out["viable_prediction_range"] = entry
+        if view.n_models > self.ddof:
+            out["score_variance"] = {
+                "classes": {names[c]: varied[0 if C == 1 else c] for c in classes},
+                "ddof": self.ddof,
+            }
+        if self.keep_arrays:
+            self.arrays.update(low=low.array(), high=high.array(), score_variance=variance.array())
+
+    def _losses(
+        self, part: Inputs, found: Visit, shares: Any, scale: float, arrays: dict[str, Array]
+    ) -> dict[str, Any]:
+        values: dict[str, Array] = {}
+        if "labels" in found.mismatches:
+            values["zero_one"] = shares("labels")
+        if "right" in found.mismatches and part.target is not None and part.y is not None:
+            right = part.target.decisions == part.y
+            agreed = share(right, part.weights)
+            values["correct_fidelity"] = agreed - shares("right")
+        for name, sums in found.losses.items():
+            values[name] = sums / scale
+        if "cross_entropy" in values:
+            rows = part.target_rows()
+            assert rows is not None
+            values["kl_divergence"] = divergence(values["cross_entropy"], rows, part.weights)
+        arrays.update(values)
+        ids = part.view.model_ids
+        return {
+            name: extremes(x, ids, "argmax" if name == "correct_fidelity" else "argmin") for name, x in values.items()
+        }
+
+
+def extremes(values: Array, ids: tuple[str, ...], best: str) -> dict[str, Any]:
+    """Return min, median and max over the models (null where infinite) and the best model's id."""
+    infinite = int(np.count_nonzero(np.isinf(values)))
+    entry: dict[str, Any] = {}
+    for name, value in (("min", values.min()), ("median", np.median(values)), ("max", values.max())):
+        entry[name] = float(value) if np.isfinite(value) else None
+    entry[best] = ids[int(np.argmax(values) if best == "argmax" else np.argmin(values))]
+    if infinite:
+        entry["infinite"] = infinite
+        entry["reason"] = f"{infinite} of {len(values)} models give probability 0 where it matters: +inf"
+    return entry
+
+
+def _mean_pairs(squares: Array, M: int, w: Array | None) -> float:
+    """Mean disagreement over pairs of different models, from the votes."""
+    if w is None:
+        differing = len(squares) * M * M - int(squares.sum(dtype=np.int64))
+        return differing / (M * (M - 1) * len(squares))
+    return total((M * M - squares.astype(np.int64)).astype(np.float64), w) / (M * (M - 1) * total(w))

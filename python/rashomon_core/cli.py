@@ -324,6 +324,8 @@ def measure(
 
         if example == (preds is not None):
             raise UsageError("give PREDS or --example" + (", not both" if example else "; see --help"))
+        if missing not in ("refuse", "group"):
+            raise UsageError(f"--missing {missing}: refuse or group")
         limits = [parse_threshold(text) for text in fail_above or ()]
         _check_output(output)
 
@@ -496,6 +498,8 @@ def convert(
 ) -> None:
     """Check PREDS and write it as OUT.npy and OUT.json: axes, kind and ids stay with the array."""
     with _command(quiet):
+        if out.suffix != ".npy":
+            raise UsageError(f"{out}: predictions are written as .npy with a .json beside it. Fix: name it so")
         beside = out.with_suffix(".json")
         for file in (out, beside):
             _check_output(file)

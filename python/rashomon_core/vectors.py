@@ -274,14 +274,19 @@ def as_selection(selection: object, n: int, seed: int) -> Array | None:
     return mask
 
 
-def as_losses(loss: object, n_models: int) -> Array:
-    """Return (M,) float64 losses (counts stay exact); +inf is allowed, NaN is not."""
+def as_losses(loss: object, n_models: int | None = None) -> Array:
+    """Return (M,) float64 losses, int64 for counts of any integer type; +inf is allowed, NaN is not."""
     values = _to_numpy(loss, "loss")
+    if n_models is None and values.ndim == 1 and values.size > 0:
+        n_models = len(values)
     if values.shape != (n_models,):
-        raise InvalidInputError(f"loss has shape {values.shape} for {n_models} models", fix="give one loss per model")
+        models = "" if n_models is None else f" for {n_models} models"
+        raise InvalidInputError(f"loss has shape {values.shape}{models}", fix="give one loss per model")
     if values.dtype.kind not in "biuf":
         raise InvalidInputError(f"loss must be numbers, got {values.dtype}")
-    bad = np.isnan(values.astype(np.float64))
+    # Differences of unsigned or narrow numbers would wrap around.
+    values = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
+    bad = np.isnan(values)
     if bad.any():
         i = int(np.argmax(bad))
         raise InvalidInputError("a loss is NaN", where=f"model {i}", value="nan", fix="drop the model")
@@ -315,6 +320,8 @@ def as_groups(groups: object, n: int, *, missing: str = "refuse") -> Groups:
     if missing not in ("refuse", "group"):
         raise UsageError(f"missing={missing!r}. Fix: 'refuse' or 'group'")
     columns = _group_columns(groups)
+    if not columns:
+        raise InvalidInputError("groups have no columns", fix="give one or several values per sample")
     codes: Array | None = None
     names: list[str] = []
     for title, column in columns:
@@ -365,15 +372,29 @@ def _column(values: object) -> Array:
     return np.asarray(values)
 
 
+def _number(value: np.floating[Any]) -> str:
+    """Name a float shortly and so that different ones get different names."""
+    return np.format_float_positional(value, trim="-") if 1e-4 <= abs(value) < 1e16 or value == 0 else str(value)
+
+
+def _is_missing(value: object) -> bool:
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas.NA is neither equal to itself nor unequal
+        return True
+
+
 def _factorize(column: Array, label: str, missing: str) -> tuple[Array, list[str]]:
     if column.dtype.kind in "biu":
         values, codes = np.unique(column, return_inverse=True)
         return codes.reshape(-1), [str(v) for v in values.tolist()]
     if column.dtype.kind == "f":
         gone = np.isnan(column)
-        texts = np.array([f"{v:g}" for v in column.tolist()], dtype=object)
+        texts = np.array([_number(v) for v in column], dtype=object)
     else:
-        texts = np.array([None if v is None or v != v else str(v) for v in column.tolist()], dtype=object)
+        texts = np.array([None if _is_missing(v) else str(v) for v in column.tolist()], dtype=object)
         gone = np.array([t is None or t in _MISSING_TEXT for t in texts], dtype=bool)
     if gone.any():
         if missing == "refuse":
@@ -387,7 +408,7 @@ def _factorize(column: Array, label: str, missing: str) -> tuple[Array, list[str
         texts[gone] = "missing"
     if column.dtype.kind == "f":
         kept = column[~gone]
-        order = [f"{v:g}" for v in np.unique(kept).tolist()]
+        order = [_number(v) for v in np.unique(kept)]
         order = list(dict.fromkeys(order)) + (["missing"] if gone.any() else [])
     else:
         order = sorted(set(texts.tolist()))

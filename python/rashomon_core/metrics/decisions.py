@@ -98,10 +98,7 @@ def _against(
 ) -> tuple[Array, Array | None, Array | None, Predictions]:
     """Return mismatch counts (or weights) of every model, the union of mismatches, the weights, the view."""
     view = _view(labels)
-    if view.kind == "labels" and view.declared_classes is None:  # a reference may hold classes no model uses
-        raw = as_decisions(reference, view.n_samples, None, name, view.class_names)
-        view = _with_classes(view, max(view.n_classes, int(raw.max()) + 1))
-    decisions = as_decisions(reference, view.n_samples, view.n_classes, name, view.class_names)
+    view, decisions = with_reference(view, reference, name)
     w = as_weights(sample_weight, view.n_samples)
     found = visit(
         view,
@@ -113,8 +110,26 @@ def _against(
     return counts, found.unions.get(name), w, view
 
 
-def _with_classes(view: Predictions, n_classes: int) -> Predictions:
-    return Predictions.from_source(view.source, kind="labels", n_classes=n_classes, model_ids=view.model_ids)
+def with_reference(view: Predictions, reference: object, name: str) -> tuple[Predictions, Array]:
+    """Return the view and (N,) reference decisions; without a declared number of classes it may bring further ones."""
+    if view.kind == "labels" and view.declared_classes is None:
+        raw = as_decisions(reference, view.n_samples, None, name, view.class_names)
+        view = with_classes(view, max(view.n_classes, int(raw.max()) + 1))
+    return view, as_decisions(reference, view.n_samples, view.n_classes, name, view.class_names)
+
+
+def with_classes(view: Predictions, n_classes: int) -> Predictions:
+    """Return the view with a stated number of classes, which scores must have."""
+    return Predictions.from_source(
+        view.source,
+        kind=view.kind,
+        n_classes=n_classes,
+        model_ids=view.model_ids,
+        sample_ids=view.sample_ids,
+        class_names=view.class_names,
+        renormalize=view.renormalize,
+        row_tolerance=view.row_tolerance,
+    )
 
 
 def _shares(counts: Array, n: int, w: Array | None) -> Array:
@@ -173,10 +188,8 @@ def correct_fidelity(
     array([0.5])
     """
     view = _view(labels)
-    t = as_decisions(target, view.n_samples, None, "target", view.class_names)
-    truth = as_decisions(y, view.n_samples, None, "y", view.class_names)
-    if view.kind == "labels" and view.declared_classes is None:
-        view = _with_classes(view, max(view.n_classes, int(t.max()) + 1))
+    truth = as_decisions(y, view.n_samples, view.declared_classes, "y", view.class_names)
+    view, t = with_reference(view, target, "target")
     right = t == truth
     w = as_weights(sample_weight, view.n_samples)
     found = visit(view, Request(references=[Reference("t", t, right)], weights=w), threads=threads, memory=memory)
@@ -359,8 +372,8 @@ def votes(
            [0, 1, 1]])
     """
     view = _view(labels)
-    if n_classes is not None and view.kind == "labels" and view.declared_classes != n_classes:
-        view = Predictions.from_source(view.source, kind="labels", n_classes=n_classes, model_ids=view.model_ids)
+    if n_classes is not None and view.declared_classes != n_classes:
+        view = with_classes(view, n_classes)
     found = visit(view, Request(votes=True), threads=threads, memory=memory).votes
     assert found is not None
     return found

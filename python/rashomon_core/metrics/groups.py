@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rashomon_core.errors import UsageError
-from rashomon_core.predictions import Predictions
 from rashomon_core.results import FAIRNESS, GroupRates
 from rashomon_core.vectors import Groups, as_decisions, as_groups, as_label_view, as_weights
 
+from .decisions import with_classes
 from .visit import Request, visit
 
 __all__ = ["fairness_over_set", "group_rates"]
@@ -42,6 +42,8 @@ def group_rates(
         True labels; without them only selection rates are defined.
     groups : (N,) or (N, k) array-like, DataFrame or mapping
         Strings, integers, booleans or categories; several columns are crossed (intersectional groups).
+    n_classes : int, optional
+        Number of classes; default that of the predictions, or the largest label of ``labels`` and ``y`` plus 1.
     positive : int
         The class that rates are about when there are two.
     missing : {"refuse", "group"}
@@ -68,9 +70,10 @@ def group_rates(
     view = as_label_view(labels)
     n = view.n_samples
     truth = None if y is None else as_decisions(y, n, n_classes, "y", view.class_names)
-    if view.kind == "labels" and view.declared_classes is None:
-        classes = max(view.n_classes, 0 if truth is None else int(truth.max()) + 1, n_classes or 0)
-        view = Predictions.from_source(view.source, kind="labels", n_classes=classes, model_ids=view.model_ids)
+    if n_classes is not None:
+        view = with_classes(view, n_classes)
+    elif view.declared_classes is None and truth is not None:
+        view = with_classes(view, max(view.n_classes, int(truth.max()) + 1))
     if truth is not None:
         truth = as_decisions(truth, n, view.n_classes, "y")
     if not 0 <= positive < view.n_classes:

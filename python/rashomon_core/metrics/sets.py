@@ -10,8 +10,9 @@ import numpy.typing as npt
 from rashomon_core import _decisions
 from rashomon_core.errors import UsageError
 from rashomon_core.tiles import SpillArray
-from rashomon_core.vectors import as_decisions, as_label_view, as_losses, as_weights
+from rashomon_core.vectors import as_label_view, as_losses, as_weights
 
+from .decisions import with_reference
 from .visit import Request, total, visit
 
 __all__ = [
@@ -40,7 +41,7 @@ def rashomon_mask(
     Parameters
     ----------
     loss : (M,) array-like
-        One loss per model; with ``n``, counts of errors among n samples.
+        One loss per model, +inf allowed; with ``n``, counts of errors among n samples.
     epsilon : float
         >= 0. L(k) <= L(ref) + epsilon; relative: L(k) <= (1 + epsilon) L(ref).
     reference : int, optional
@@ -64,7 +65,7 @@ def rashomon_mask(
     >>> rc.rashomon_mask([10, 13, 14], 0.03, n=100)
     array([ True,  True, False])
     """
-    values = as_losses(loss, len(np.atleast_1d(np.asarray(loss))))
+    values = as_losses(loss)
     if not (np.isfinite(epsilon) and epsilon >= 0):
         raise UsageError(f"epsilon={epsilon} must be finite and not negative")
     if reference is not None and reference_loss is not None:
@@ -73,7 +74,9 @@ def rashomon_mask(
         raise UsageError(f"reference model {reference} is not one of 0..{len(values) - 1}")
     base = values.min() if reference is None else values[reference]
     if reference_loss is not None:
-        base = np.asarray(reference_loss)[()]
+        if not reference_loss == reference_loss:
+            raise UsageError("reference_loss is NaN")
+        base = reference_loss
     if n is not None:
         slack = np.floor(epsilon * float(base if relative else n) + 1e-9)
         return np.asarray(values - base <= slack)
@@ -156,7 +159,7 @@ def size_matched_ambiguity(
     0.25
     """
     view = as_label_view(labels)
-    decisions = as_decisions(reference, view.n_samples, view.n_classes, "reference", view.class_names)
+    view, decisions = with_reference(view, reference, "reference")
     found = visit(view, Request(agree=decisions), threads=threads, memory=memory)
     assert found.agree is not None
     return matched_mean(none_of(view.n_models - found.agree, view.n_models, size), sample_weight)

@@ -6,6 +6,7 @@ characters made visible.
 
 from __future__ import annotations
 
+import os
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -347,7 +348,15 @@ def _console(stream: IO[str]) -> Console:
     from rich.console import Console
 
     width = min(shutil.get_terminal_size((80, 24)).columns, MAX_WIDTH)
-    return Console(file=stream, width=max(width, 40), highlight=False, markup=False, emoji=False)
+    return Console(
+        file=stream,
+        width=max(width, 40),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        # rich would drop colours only and keep bold: NO_COLOR here means plain text
+        force_terminal=False if os.environ.get("NO_COLOR") else None,
+    )
 
 
 def _show(console: Console, table: Table) -> None:

@@ -142,6 +142,31 @@ def test_bad_predictions_are_not_converted(name: str, tmp_path: Path, monkeypatc
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("role", "array"),
+    [
+        ("target", np.full(N, 9)),
+        ("target", np.full((N, 3), np.nan)),
+        ("labels", np.full(N, 9)),
+        ("groups", np.array([""] * N)),
+        ("weights", np.zeros(N)),
+        ("reference", np.full(N, 9)),
+        ("selection", np.full(N, 9)),
+        ("loss", np.full(5, np.nan)),
+    ],
+)
+def test_the_right_file_is_named(role: str, array: Any, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    good = {"target": "t.npy", "labels": "y.npy", "groups": "g.csv:sex", "weights": "w.npy", "reference": "t.npy"}
+    np.save("s.npy", np.arange(N) % 2)
+    np.save("l.npy", np.zeros(5))
+    np.save("bad.npy", array)
+    options = {**good, "selection": "s.npy", "loss": "l.npy", role: "bad.npy"}
+    result = run("measure", "p.npy", "--epsilon", 1, *(x for k, v in options.items() for x in (f"--{k}", v)))
+    assert result.exit_code == 3, result.stderr
+    assert result.stderr.startswith("error: bad.npy: ")
+
+
 def test_missing_group_values_may_be_a_group(files: Path) -> None:
     np.save(files / "g.npy", np.array(["f", ""] * (N // 2)))
     result = run("measure", files / "p.npy", "--groups", files / "g.npy", "--missing", "group", "--json")

@@ -86,7 +86,7 @@ def common(
 
     \b
     rashomon-core measure --example
-    rashomon-core measure PREDS --target T.npy --labels y.npy --epsilon 0.01 --json
+    rashomon-core measure PREDS --target T.npy --epsilon 0.01 --json
 
     \b
     Exit codes: 0 done, 1 a stated threshold failed, 2 usage, 3 invalid input or

@@ -162,7 +162,11 @@ def profile(
     measured: dict[str, Any] = {}
     if ids:
         measured = job.measure(evaluation, members, reference_facts)
+    measured.setdefault("n", view.n_samples if evaluation is None else int(evaluation.sum()))
     results = _finish(job, measured, ids, set_facts, names)
+    arrays: dict[str, Array] = measured.get("arrays", {})
+    if job.loss_values is not None and members is not None:
+        arrays |= {"all_losses": job.loss_values, "loss": job.loss_values[members]}
     resources = {
         "seconds": time.perf_counter() - started,
         "bytes_read": job.bytes_read,
@@ -194,7 +198,7 @@ def profile(
         warnings=tuple(said),
         model_ids=ids,
         member_mask=members,
-        arrays=measured.get("arrays", {}) | ({} if job.loss_values is None else {"all_losses": job.loss_values}),
+        arrays=arrays,
         rates=measured.get("rates"),
         _results=results,
     )
@@ -477,13 +481,15 @@ def _finish(
         "viable_prediction_range": "the predictions are labels, not scores",
         "score_variance": "the predictions are labels, not scores" if labels else "one model and ddof=1",
         "disagreement_rate": "one model and ddof=1",
-        "losses": "neither target nor labels",
+        "losses": "neither target nor labels"
+        if inputs.target is None
+        else "decisions have losses against true labels only; against the target see fidelity",
         "fairness": "no groups" if inputs.groups is None else "not measured",
     }
     results: dict[str, Any] = {
         "shape": {
             "models": view.n_models,
-            "samples": measured.get("n", view.n_samples),
+            "samples": measured["n"],
             "classes": view.n_classes,
         },
         "set": facts,

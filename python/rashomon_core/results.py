@@ -5,6 +5,7 @@ No arithmetic of metrics here, only what can be read off: named columns, gaps of
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,32 +76,32 @@ class GroupRates:
         """
         if name not in RATES:
             raise UsageError(f"rate {name!r} is not one of {', '.join(RATES)}")
-        n = self.counts.astype(np.float64)
-        if name == "accuracy" and cls is None and self.has_labels:
-            return _divide(np.trace(n, axis1=2, axis2=3), n.sum(axis=(2, 3)))
-        c = self.positive if cls is None else cls
-        said = n[:, :, :, c].sum(axis=2)
-        everyone = n.sum(axis=(2, 3))
-        if name == "selection_rate":
-            return _divide(said, everyone)
-        if not self.has_labels:
+        if cls is not None and not 0 <= cls < self.n_classes:
+            raise UsageError(f"class {cls} is not one of 0..{self.n_classes - 1}")
+        if name != "selection_rate" and not self.has_labels:
             raise UsageError(f"{name} needs true labels. Fix: give y= (--labels FILE)")
-        tp = n[:, :, c, c]
-        positives = n[:, :, c, :].sum(axis=2)
-        fp, fn = said - tp, positives - tp
-        tn = everyone - tp - fp - fn
-        if self.counts.dtype.kind == "f":  # differences of weights may leave a rounding error below 0
-            fp, fn, tn = (np.maximum(x, 0.0) for x in (fp, fn, tn))
-        top, bottom = {
-            "tpr": (tp, positives),
-            "fnr": (fn, positives),
-            "fpr": (fp, everyone - positives),
-            "tnr": (tn, everyone - positives),
-            "ppv": (tp, said),
-            "npv": (tn, everyone - said),
-            "accuracy": (tp + tn, everyone),
+        # Everything is added up, nothing subtracted: a difference of weights would leave rounding errors where a
+        # denominator is 0. Of counts or weights top and rest, top / (top + rest) is never above 1.
+        n = self.counts
+        if name == "accuracy" and cls is None:
+            right = np.trace(n, axis1=2, axis2=3)
+            return _share(right, np.where(np.eye(self.n_classes, dtype=bool), 0, n).sum(axis=(2, 3)))
+        c = self.positive if cls is None else cls
+        others = np.arange(self.n_classes) != c
+        if name == "selection_rate":
+            return _share(n[:, :, :, c].sum(axis=2), n[:, :, :, others].sum(axis=(2, 3)))
+        tp, fn = n[:, :, c, c], n[:, :, c, others].sum(axis=2)
+        fp, tn = n[:, :, others, c].sum(axis=2), n[:, :, others][..., others].sum(axis=(2, 3))
+        top, rest = {
+            "tpr": (tp, fn),
+            "fnr": (fn, tp),
+            "fpr": (fp, tn),
+            "tnr": (tn, fp),
+            "ppv": (tp, fp),
+            "npv": (tn, fn),
+            "accuracy": (tp + tn, fp + fn),
         }[name]
-        return _divide(top, bottom)
+        return _share(top, rest)
 
     def __getattr__(self, name: str) -> Array:
         """Return a rate by its name: ``rates.tpr``."""
@@ -158,6 +159,10 @@ class GroupRates:
         return pd.DataFrame({name: self.rate(name).reshape(M * G) for name in names}, index=index)
 
 
+def _share(top: Array, rest: Array) -> Array:
+    return _divide(top, top + rest)
+
+
 def _divide(top: Array, bottom: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         result: Array = np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), np.nan)
@@ -180,8 +185,8 @@ class Profile:
     member_mask : (M,) bool or None
         Which of all models are members; None without epsilon.
     arrays : dict of arrays
-        What was kept, by name: "fidelity" (M,), "loss" (M,), "ambiguous_samples" (N,), "disagreement_rate" (N,),
-        "low", "high", "score_variance" (N, C), "mismatches" (M,).
+        What was kept, by name: "fidelity" (M,), "mismatches" (M,), "ambiguous_samples" (N,), "disagreement_rate" (N,),
+        "low", "high", "score_variance" (N, C); with epsilon "loss" (M,), and "all_losses" of every explored model.
     """
 
     parameters: dict[str, Any]
@@ -196,7 +201,7 @@ class Profile:
 
     def results(self) -> dict[str, Any]:
         """Return every metric as an object of plain numbers (see docs/design.md); no NaN, null has a reason."""
-        return dict(self._results)
+        return copy.deepcopy(self._results)
 
     def to_dict(self) -> dict[str, Any]:
         """Return parameters, results, status, warnings and resources as plain Python objects."""

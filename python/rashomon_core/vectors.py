@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import _scores
 from .errors import InvalidInputError, LabelTypeError, UsageError
 from .predictions import Predictions, _to_numpy
 
@@ -179,6 +180,8 @@ def as_target(target: object, view: Predictions, *, threshold: float | None = No
     if isinstance(target, Predictions):
         if target.n_models != 1:
             raise InvalidInputError(f"the target has {target.n_models} models", file=target.path, fix="give one")
+        if target.kind != "labels" and (target.kind != "proba" or target.renormalize):
+            return _converted(target, view, threshold)
         target = target.to_array()[0]
     t = _to_numpy(target, "target")
     if t.ndim == 2 and t.shape[1] == 1:
@@ -199,6 +202,27 @@ def as_target(target: object, view: Predictions, *, threshold: float | None = No
     wide = t.astype(np.float64)
     scores = np.stack([1.0 - wide, wide], axis=1) if t.ndim == 1 else np.ascontiguousarray(wide)
     return Target(decisions, scores)
+
+
+def _converted(target: Predictions, view: Predictions, threshold: float | None) -> Target:
+    """Return the answers of a target that gave logits, log-probabilities, or rows to be renormalised."""
+    if (target.n_samples, target.n_classes) != (view.n_samples, view.n_classes):
+        raise InvalidInputError(
+            f"the target has {target.n_samples} samples and {target.n_classes} classes, the predictions "
+            f"{view.n_samples} and {view.n_classes}",
+            file=target.path,
+        )
+    target.validate()
+    raw = target.to_array()
+    p = _scores.probabilities(raw, target.kind, target.renormalize)[0]
+    if target.columns > 1:  # the order of raw scores, which rounding of their probabilities may tie
+        decisions = decide_vector(raw[0] if threshold is None else p, threshold)
+        return Target(decisions, np.ascontiguousarray(p))
+    if target.kind == "logits" and threshold is None:
+        decisions = (raw[0] > 0).astype(np.int64)
+    else:
+        decisions = decide_vector(p[:, 0], threshold)
+    return Target(decisions, np.concatenate([1.0 - p, p], axis=1))
 
 
 def decide_vector(t: Array, threshold: float | None) -> Array:

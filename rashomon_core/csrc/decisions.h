@@ -117,6 +117,7 @@ RC_INLINE void RC_(pairs_2x2)(const uint64_t *const *a, const uint64_t *const *b
 
 static void RC_(pair_counts)(const uint64_t *A, ptrdiff_t sa, ptrdiff_t na, const uint64_t *B, ptrdiff_t sb, ptrdiff_t nb,
                              ptrdiff_t groups, ptrdiff_t P, int64_t *out, ptrdiff_t ldo) {
+  assert(na >= 1 && na <= 4 && nb >= 1 && nb <= 4 && P >= 1 && groups >= 0);
   const uint64_t *a[4], *b[4]; /* beyond the edge the last model stands in and its counts are dropped */
   int64_t counts[16];
   for (int i = 0; i < 4; i++) a[i] = A + (i < na ? i : na - 1) * sa;
@@ -262,7 +263,10 @@ static void RC_(votes_u8)(const uint8_t *d, ptrdiff_t sd, ptrdiff_t K, ptrdiff_t
       }
     }
     for (ptrdiff_t k = k0; k < k1; k++)
-      for (ptrdiff_t j = i; j < n; j++) votes[d[k * sd + j] * ldv + j]++;
+      for (ptrdiff_t j = i; j < n; j++) {
+        assert(d[k * sd + j] < C);
+        votes[d[k * sd + j] * ldv + j]++;
+      }
   }
 }
 

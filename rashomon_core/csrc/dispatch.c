@@ -1,6 +1,7 @@
 /* Compiles the leaves once per instruction set and finds out which of them this processor runs. */
 #include "dispatch.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 

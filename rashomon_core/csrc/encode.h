@@ -388,6 +388,7 @@ RC_INLINE int RC_(decide_word)(const float *s, ptrdiff_t C, int above, float t, 
 #endif
 
 static ptrdiff_t RC_(decide_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint8_t *o8, uint16_t *o16) {
+  assert(n >= 0 && C >= 1 && (o8 == NULL || C <= 256));
   if (rule->cut != RC_CUT_NONE) return RC_(decide_cut_f32)(s, n, C, rule, o8, o16);
   ptrdiff_t i = 0;
 #if RC_X86

@@ -7,6 +7,7 @@
  * fold: the accumulators of a register's worth of scores are loaded once, take in all K models and go back; meanwhile
  * the scores at next (same distances) are prefetched. */
 static void RC_(fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell32 *cells, const float *next) {
+  assert(K >= 1 && n >= 0);
   ptrdiff_t i = 0;
   for (; i + 16 <= n; i += 16, cells++)
     for (int v = 0; v < 16; v += VFN) {
@@ -52,6 +53,7 @@ static void RC_(fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff
 }
 
 static void RC_(fold_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell64 *cells, const double *next) {
+  assert(K >= 1 && n >= 0);
   ptrdiff_t i = 0;
   for (; i + 8 <= n; i += 8, cells++)
     for (int v = 0; v < 8; v += VDN) {

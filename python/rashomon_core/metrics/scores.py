@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rashomon_core import _scores
 from rashomon_core.errors import UsageError
 from rashomon_core.predictions import Predictions
-from rashomon_core.tiles import Scratch, read_block
+from rashomon_core.tiles import BLOCK, Scratch, parse_memory, parse_threads, plan, read_block, run
 from rashomon_core.vectors import as_decisions, as_score_view, as_target, as_weights
 
 from .visit import Request, Visit, share, total, visit
@@ -225,27 +225,27 @@ def total_variation(
     return _loss(probs, "total_variation", sample_weight, threads, memory, target=target)[0]
 
 
-def _deltas(probs: object, reference_scores: object, delta: float) -> tuple[Array, Predictions]:
+def _binary(probs: object, reference_scores: object, delta: float) -> tuple[Predictions, Array]:
     view = as_score_view(probs)
     if view.n_classes != 2:
         raise UsageError(f"delta metrics are for two classes, and there are {view.n_classes}")
     if not delta >= 0:
         raise UsageError(f"delta={delta} is negative")
-    reference = target_scores(reference_scores, view)[:, 1]
-    view.validate()
-    hits = np.empty((view.n_models, view.n_samples), dtype=np.uint8)
-    scratch = Scratch()
-    for k in range(view.n_models):
-        block = read_block(view, slice(k, k + 1), slice(0, view.n_samples), scratch)
-        p = _scores.probabilities(block, view.kind, view.renormalize)
-        hits[k] = _scores.count_at_least(np.ascontiguousarray(p[:, :, -1]), np.ascontiguousarray(reference), delta)
-    return hits, view
+    return view, np.ascontiguousarray(target_scores(reference_scores, view)[:, 1])
 
 
-def delta_ambiguity(probs: object, reference_scores: object, delta: float, *, sample_weight: object = None) -> float:
+def delta_ambiguity(
+    probs: object,
+    reference_scores: object,
+    delta: float,
+    *,
+    sample_weight: object = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+) -> float:
     """Return the share of samples whose P(class 1) is at least ``delta`` off the reference's for some model.
 
-    share_i [max_k |s_ki1 - r_i1| >= delta] (Watson-Daniels, Parkes and Ustun 2023); two classes.
+    share_i [max_k |s_ki1 - r_i1| >= delta] (Watson-Daniels, Parkes and Ustun 2023); two classes, in float64.
 
     Examples
     --------
@@ -253,11 +253,24 @@ def delta_ambiguity(probs: object, reference_scores: object, delta: float, *, sa
     >>> rc.delta_ambiguity(np.array([[0.5, 0.5], [0.75, 0.5]]), np.array([0.5, 0.5]), 0.25)
     0.5
     """
-    hits, view = _deltas(probs, reference_scores, delta)
-    return share(np.any(hits, axis=0, keepdims=False).reshape(-1), as_weights(sample_weight, view.n_samples))
+    view, reference = _binary(probs, reference_scores, delta)
+    found = visit(view, Request(ranges=True), threads=threads, memory=memory)
+    assert found.low is not None
+    assert found.high is not None
+    # rounding is monotone: the largest |s - r| belongs to the largest or the smallest score
+    low, high = (x.array()[:, -1].astype(np.float64) for x in (found.low, found.high))
+    return share(np.maximum(high - reference, reference - low) >= delta, as_weights(sample_weight, view.n_samples))
 
 
-def delta_discrepancy(probs: object, reference_scores: object, delta: float, *, sample_weight: object = None) -> float:
+def delta_discrepancy(
+    probs: object,
+    reference_scores: object,
+    delta: float,
+    *,
+    sample_weight: object = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+) -> float:
     """Return the largest share of samples on which one model is at least ``delta`` off the reference; two classes.
 
     max_k share_i [|s_ki1 - r_i1| >= delta], with >= like its twin.
@@ -268,6 +281,28 @@ def delta_discrepancy(probs: object, reference_scores: object, delta: float, *, 
     >>> rc.delta_discrepancy(np.array([[0.5, 0.5], [0.75, 0.5]]), np.array([0.5, 0.5]), 0.25)
     0.5
     """
-    hits, view = _deltas(probs, reference_scores, delta)
+    view, reference = _binary(probs, reference_scores, delta)
     w = as_weights(sample_weight, view.n_samples)
-    return max(share(h, w) for h in hits)
+    pool = parse_threads(threads)
+    cut = plan(view, threads=pool, memory=parse_memory(memory), per_sample=16 + 18 * view.n_models, unit=BLOCK)
+    sums = np.zeros(view.n_models)
+    view.validate()
+
+    def work(task: tuple[int, int], scratch: Scratch) -> Array:
+        start, stop = task
+        parts = []
+        for m0 in range(0, view.n_models, cut.models):
+            models = slice(m0, min(m0 + cut.models, view.n_models))
+            block = read_block(view, models, slice(start, stop), scratch)
+            scores = np.ascontiguousarray(_scores.probabilities(block, view.kind, view.renormalize)[:, :, -1])
+            hits = _scores.count_at_least(scores, reference[start:stop], delta)
+            parts.append(_scores.block_totals(hits.T.astype(np.float64), None if w is None else w[start:stop]))
+        return np.concatenate(parts, axis=1)
+
+    def merge(task: tuple[int, int], totals: Array) -> None:
+        nonlocal sums
+        for block in totals:
+            sums = sums + block
+
+    run(cut.tiles, work, merge, threads=pool, label="measuring")
+    return float(sums.max() / (view.n_samples if w is None else total(w)))

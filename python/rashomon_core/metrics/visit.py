@@ -441,4 +441,7 @@ def pairwise(
             best[0] = found
 
     run(tasks, work, merge, threads=threads, label="comparing pairs")
-    return best[0]
+    largest, pair = best[0]
+    if pair[0] == pair[1] and M > 1:  # the diagonal came first: no two models differ
+        pair = (0, 1)
+    return largest, pair

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LOSSES", "Inputs", "parse_fairness", "parse_positive", "split_spec"]
 
+#: How the library calls what comes from a file, in its messages about arrays.
+_WORDS = {
+    "target": r"\btarget",
+    "labels": r"\b(labels?|y)\b",
+    "groups": r"\bgroups?\b",
+    "weights": r"weights?\b",
+    "reference": r"\breference\b",
+    "loss": r"\bloss(es)?\b",
+    "selection": r"\bselection\b",
+}
 LOSSES = ("fidelity", "zero_one", "log_loss", "cross_entropy")
 
 
@@ -129,7 +140,7 @@ class Inputs:
             return error
         what = error.what.lower()
         others = [role for role in self.files if role != "predictions"]
-        blamed = [role for role in others if role.rstrip("s") in what]
+        blamed = [role for role in others if re.search(_WORDS[role], what)]
         if not blamed and any(what.startswith(title.lower()) for title in self.titles):
             blamed = ["groups"]
         if not blamed and "target" in others and (error.where or "").startswith("model 0"):

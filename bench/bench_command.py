@@ -1,0 +1,116 @@
+"""What the command costs besides its work: peak memory, start-up time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+Array = npt.NDArray[Any]
+#: Interpreter and libraries, beside the stated budget.
+ALLOWANCE = 96_000_000
+#: Prints the largest resident size of the process, file-backed pages included, when it ends.
+HIGH_WATER = """
+import atexit, sys
+def peak():
+    with open("/proc/self/status") as f:
+        print(next(x for x in f if x.startswith("VmHWM")).split()[1], file=sys.stderr)
+atexit.register(peak)
+from rashomon_core.cli import main
+main()
+"""
+IMPORTS = {
+    "numpy": "import numpy",
+    "package": "import numpy, rashomon_core",
+    "profile": "import numpy, rashomon_core; rashomon_core.profile",
+}
+
+
+def write_scores(path: Path, models: int, samples: int, classes: int) -> None:
+    """Write valid float32 scores model by model: the file may be larger than memory."""
+    rng = np.random.default_rng(4)
+    long = rng.random((samples + 4096, classes), dtype=np.float32)
+    long /= long.sum(axis=1, keepdims=True)
+    with open(path, "wb") as f:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (models, samples, classes)}
+        np.lib.format.write_array_header_2_0(f, header)  # type: ignore[arg-type]
+        for start in rng.integers(0, 4096, models):
+            f.write(memoryview(long[start : start + samples]).cast("B"))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="VmHWM is Linux's")
+@pytest.mark.parametrize("models", [256, 20])
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("metrics", ["all", "pass"])
+def bench_peak_memory(
+    metrics: str,
+    classes: int,
+    models: int,
+    benchmark: Any,
+    tmp_path: Path,
+    size: Callable[[str], int],
+    report: Callable[..., None],
+) -> None:
+    memory, largest = size("COMMAND_MEMORY"), size("COMMAND_FACTOR")
+    peaks: dict[int, float] = {}
+
+    def measure(factor: int) -> None:
+        samples = factor * memory // (models * classes * 4)
+        preds = tmp_path / f"preds{factor}.npy"
+        write_scores(preds, models, samples, classes)
+        rng = np.random.default_rng(6)
+        args = ["measure", str(preds), "--metrics", metrics, "--memory", str(memory), "--json"]
+        for option, values in (("--target", classes), ("--labels", classes), ("--groups", 4)):
+            file = tmp_path / f"{option[2:]}.npy"
+            np.save(file, rng.integers(0, values, samples, dtype=np.uint8))
+            args += [option, str(file)]
+        done = subprocess.run(
+            [sys.executable, "-c", HIGH_WATER, *args], capture_output=True, text=True, check=False
+        )
+        preds.unlink()
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["results"]["shape"]["samples"] == samples
+        peaks[factor] = int(done.stderr.split()[-1]) * 1024
+
+    factors = sorted({1, min(4, largest), largest})
+    benchmark.pedantic(lambda: [measure(f) for f in factors], rounds=1)
+    for factor in factors:
+        name = f"measure --metrics {metrics}, {models} models, C={classes}, file {factor} x --memory: VmHWM"
+        report(f"{name} - --memory", (peaks[factor] - memory) / 1e6, "MB", ALLOWANCE / 1e6, at_most=True)
+
+
+def seconds(args: Sequence[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *args], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def bench_import(race: Callable[..., Any], size: Callable[[str], int], report: Callable[..., None]) -> None:
+    seen = race(
+        lambda: seconds(["-c", IMPORTS["package"]]),
+        rounds=size("STARTS"),
+        numpy=lambda: seconds(["-c", IMPORTS["numpy"]]),
+        profile=lambda: seconds(["-c", IMPORTS["profile"]]),
+    )
+    cost = {name: 1e3 * (seen.seconds[name] - seen.seconds["numpy"]) for name in ("subject", "profile")}
+    report("import rashomon_core beyond import numpy", cost["subject"], "ms", 30, at_most=True)
+    report("the same and first use of rc.profile", cost["profile"], "ms", 30, at_most=True)
+
+
+def bench_help(race: Callable[..., Any], size: Callable[[str], int], report: Callable[..., None]) -> None:
+    seen = race(
+        lambda: seconds(["-m", "rashomon_core.cli", "--help"]),
+        rounds=size("STARTS"),
+        python=lambda: seconds(["-c", "pass"]),
+    )
+    report("rashomon-core --help", seen.seconds["subject"], "s", 0.4, at_most=True)
+    report("  python -c pass", seen.seconds["python"], "s")

@@ -64,19 +64,8 @@ def bench_pairwise_disagreement(
     classes: int, size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]
 ) -> None:
     models, samples = size("PAIR_MODELS"), size("PAIR_SAMPLES")
-    labels = draw(models, samples, classes)
-    steps = STEPS[rc.isa_active()]
-
-    def peak(threads: int) -> None:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(_decisions.popcount_peak, [steps] * threads))
-
-    seen = race(
-        lambda: rc.pairwise_disagreement(labels, threads=1),
-        peak=lambda: peak(1),
-        two=lambda: rc.pairwise_disagreement(labels, threads=2),
-        two_peaks=lambda: peak(2),
-    )
+    labels, steps = draw(models, samples, classes), STEPS[rc.isa_active()]
+    seen = race(lambda: rc.pairwise_disagreement(labels, threads=1), peak=lambda: _decisions.popcount_peak(steps))
     pairs = models * (models - 1) / 2 * samples
     rate = pairs / seen.seconds["subject"]
     name = f"rc.pairwise_disagreement C={classes}, labels to shares"
@@ -84,7 +73,27 @@ def bench_pairwise_disagreement(
         report(name, rate / (steps * 512 / seen.seconds["peak"]), "of popcount peak", 0.6)
     avx512 = rc.isa_active() == "avx512"
     report(name, rate / 1e9, "1e9 pairs*N/s", 90.0 if classes == 10 and avx512 else None)
-    report(f"{name}, 2 threads over 1", seen.over("two", "subject"), "times", 1.8)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def bench_pairwise_threads(
+    classes: int, size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]
+) -> None:
+    labels, steps = draw(size("PAIR_MODELS"), size("PAIR_SAMPLES"), classes), 4 * STEPS[rc.isa_active()]
+
+    def peak(threads: int) -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(_decisions.popcount_peak, [steps] * threads))
+
+    seen = race(
+        lambda: rc.pairwise_disagreement(labels, threads=1),
+        threads=2,
+        two=lambda: rc.pairwise_disagreement(labels, threads=2),
+        peak=lambda: peak(1),
+        two_peaks=lambda: peak(2),
+    )
+    name = f"rc.pairwise_disagreement C={classes}, 2 threads over 1"
+    report(name, seen.over("two", "subject"), "times", 1.8)
     report("  popcount peak, 2 threads over 1", seen.over("two_peaks", "peak", 2), "times")
 
 

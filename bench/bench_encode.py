@@ -42,9 +42,7 @@ def bench_planes(
 ) -> None:
     models, samples = size("PAIR_MODELS"), size("PAIR_SAMPLES")
     labels = np.random.default_rng(2).integers(0, classes, (models, samples), dtype=np.uint8)
-    planes = np.zeros(
-        (models, _encode.group_count(samples), _encode.plane_count(classes), 8), dtype=np.uint64
-    )
+    planes = np.zeros((models, _encode.group_count(samples), _encode.plane_count(classes), 8), dtype=np.uint64)
     flat = labels.reshape(-1).view(np.float32)
     with np.errstate(invalid="ignore"):
         seen = race(lambda: _encode.encode(labels, planes), memory=lambda: read_memory(flat, 1))

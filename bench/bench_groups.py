@@ -27,6 +27,7 @@ def bench_group_rates(
     )
     seen = race(
         lambda: rc.group_rates(labels, y, groups, threads=threads),
+        threads=threads,
         bincount=lambda: naive_numpy.cell_counts(few, y, groups),
     )
     scale = models / len(few)
@@ -53,9 +54,7 @@ def bench_group_rates_against_fairlearn(
     def frame() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _ = fairlearn.MetricFrame(
-                metrics=metrics, y_true=y, y_pred=labels[0], sensitive_features=groups
-            ).by_group
+            _ = fairlearn.MetricFrame(metrics=metrics, y_true=y, y_pred=labels[0], sensitive_features=groups).by_group
 
     seen = race(lambda: rc.group_rates(labels, y, groups, threads=1), rounds=3, fairlearn=frame)
     report("rc.group_rates, 1 thread, over fairlearn", seen.over("subject", "fairlearn", models), "times")

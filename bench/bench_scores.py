@@ -17,9 +17,9 @@ Array = npt.NDArray[Any]
 SHARE = {1: 0.7, 2: 0.7, 10: 0.6}
 #: Samples by layout and columns. Models follow from the size in bytes.
 SAMPLES = {
-    "even": {1: 400_000, 2: 200_000, 10: 40_000},
-    "odd": {1: 400_003, 2: 200_003, 10: 40_007},
-    "power of two": {1: 524_288, 2: 262_144, 10: 65_536},  # rows of all models fall on the same cache sets
+    "even": {1: 200_000, 2: 100_000, 10: 40_000},
+    "odd": {1: 200_003, 2: 100_003, 10: 40_007},
+    "power of two": {1: 262_144, 2: 131_072, 10: 65_536},  # rows of all models fall on the same cache sets
 }
 
 
@@ -58,9 +58,12 @@ def bench_pass(
     reference = np.random.default_rng(1).integers(0, max(2, columns), scores.shape[1])
     seen = race(
         lambda: rc.profile(scores, reference=reference, metrics="pass", threads=threads),
+        threads=threads,
         memory=lambda: read_memory(flat, threads),
     )
-    name = f"score pass {'(M, N)' if columns == 1 else f'C={columns}'}, N {layout}, {threads} thread{'s'[: threads > 1]}"
+    name = (
+        f"score pass {'(M, N)' if columns == 1 else f'C={columns}'}, N {layout}, {threads} thread{'s'[: threads > 1]}"
+    )
     report(name, seen.over("subject", "memory"), "of bandwidth", SHARE[columns])
     if layout == "even":
         report(f"  plain max, {threads} threads", flat.nbytes / 1e9 / seen.seconds["memory"], "GB/s")

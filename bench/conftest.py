@@ -89,24 +89,28 @@ def size() -> Callable[[str], int]:
 
 @pytest.fixture
 def race(benchmark: Any, size: Callable[[str], int]) -> Callable[..., Race]:
-    """Run the subject under pytest-benchmark, and before each round the other runners once."""
+    """Run the subject under pytest-benchmark, and before each round the other runners once.
+
+    ``RASHOMON_BENCH_CLOCK=cpu`` takes the processor time of this process instead of the time on the wall where
+    everything runs on one thread: for machines that others use too (what they do to caches and memory remains).
+    """
+    by_cpu = os.environ.get("RASHOMON_BENCH_CLOCK", "wall") == "cpu"
 
     def run(
         subject: Callable[[], object],
         rounds: int | None = None,
-        setup: Callable[[], None] | None = None,
+        threads: int = 1,
         **others: Callable[[], object],
     ) -> Race:
+        clock = time.process_time if by_cpu and threads == 1 else time.perf_counter
         seconds: dict[str, list[float]] = {name: [] for name in ("subject", *others)}
 
         def timed(name: str, runner: Callable[[], object]) -> None:
-            start = time.perf_counter()
+            start = clock()
             runner()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
 
         def before() -> None:
-            if setup is not None:
-                setup()
             for name, runner in others.items():
                 timed(name, runner)
 
@@ -131,9 +135,7 @@ def report(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., None
     benchmark.extra_info["ratios"] = rows
     benchmark.extra_info["instruction_set"] = rc.isa_active()
 
-    def add(
-        name: str, values: npt.ArrayLike, unit: str, target: float | None = None, *, at_most: bool = False
-    ) -> None:
+    def add(name: str, values: npt.ArrayLike, unit: str, target: float | None = None, *, at_most: bool = False) -> None:
         low, middle, high = np.quantile(np.asarray(values, dtype=np.float64), [0.25, 0.5, 0.75]).tolist()
         row = Row(name, middle, unit, target, at_most, low, high)
         rows.append({**asdict(row), "verdict": row.verdict})
@@ -178,10 +180,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     write = terminalreporter.write_line
     terminalreporter.section("ratios: median over rounds (middle half)")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    processors = os.cpu_count() or 1
     write(
-        f"{_processor()}, {os.cpu_count()} processors, instruction set {rc.isa_active()}, "
-        f"load {load:.1f}, Python {platform.python_version()}, NumPy {np.__version__}"
+        f"{_processor()}, {processors} processors, instruction set {rc.isa_active()}, "
+        f"Python {platform.python_version()}, NumPy {np.__version__}"
     )
+    if os.environ.get("RASHOMON_BENCH_CLOCK", "wall") == "cpu":
+        write("one thread: processor time; several threads and processes: time on the wall")
+    if load > processors + 0.5:
+        write(f"OTHER WORK RUNS HERE (load {load:.1f}): rates are too low and two threads are not two processors")
     width = max(len(row.name) for _, row in rows)
     last = None
     for stem, row in rows:

@@ -53,7 +53,9 @@ def main() -> None:
     own, queries = np.array_split(order, 2)
     encode = make_column_transformer(
         (
-            make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", min_frequency=20)),
+            make_pipeline(
+                SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", min_frequency=20)
+            ),
             make_column_selector(dtype_exclude=np.number),
         ),
         (make_pipeline(SimpleImputer(), StandardScaler()), make_column_selector(dtype_include=np.number)),

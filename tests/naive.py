@@ -175,9 +175,7 @@ def fidelity(labels: ArrayLike, target: ArrayLike, w: ArrayLike | None = None) -
     return np.array([share([a == b for a, b in zip(row, t, strict=True)], w) for row in d])
 
 
-def correct_fidelity(
-    labels: ArrayLike, target: ArrayLike, y: ArrayLike, w: ArrayLike | None = None
-) -> Floats:
+def correct_fidelity(labels: ArrayLike, target: ArrayLike, y: ArrayLike, w: ArrayLike | None = None) -> Floats:
     """Share of samples where model and target agree and are right, (M,)."""
     d, t, truth = (np.asarray(array).tolist() for array in (labels, target, y))
     samples = len(t)
@@ -261,9 +259,7 @@ def size_matched(function: Callable[[tuple[int, ...]], float], n_models: int, m:
     return mean([function(subset) for subset in itertools.combinations(range(n_models), m)])
 
 
-def size_matched_ambiguity(
-    labels: ArrayLike, reference: ArrayLike, m: int, w: ArrayLike | None = None
-) -> float:
+def size_matched_ambiguity(labels: ArrayLike, reference: ArrayLike, m: int, w: ArrayLike | None = None) -> float:
     """Ambiguity of a random m-subset, in expectation."""
     d = np.asarray(labels)
     return size_matched(lambda subset: ambiguity(d[list(subset)], reference, w), len(d), m)
@@ -327,17 +323,13 @@ def score_variance(probs: ArrayLike, ddof: int = 0) -> Floats:
     return out
 
 
-def delta_ambiguity(
-    probs2d: ArrayLike, ref_scores: ArrayLike, delta: float, w: ArrayLike | None = None
-) -> float:
+def delta_ambiguity(probs2d: ArrayLike, ref_scores: ArrayLike, delta: float, w: ArrayLike | None = None) -> float:
     """Share of i with max_k abs(s_ki1 - r_i1) >= delta; probs2d (M, N) and ref_scores (N,) are P(class 1)."""
     s, r = np.asarray(probs2d).tolist(), np.asarray(ref_scores).tolist()
     return share([max(abs(model[i] - r[i]) for model in s) >= delta for i in range(len(r))], w)
 
 
-def delta_discrepancy(
-    probs2d: ArrayLike, ref_scores: ArrayLike, delta: float, w: ArrayLike | None = None
-) -> float:
+def delta_discrepancy(probs2d: ArrayLike, ref_scores: ArrayLike, delta: float, w: ArrayLike | None = None) -> float:
     """max_k share_i 1[abs(s_ki1 - r_i1) >= delta]."""
     s, r = np.asarray(probs2d).tolist(), np.asarray(ref_scores).tolist()
     return max(share([abs(model[i] - r[i]) >= delta for i in range(len(r))], w) for model in s)
@@ -529,16 +521,17 @@ def _fairness(
     worst: Callable[[list[float]], float],
 ) -> Floats:
     models = len(np.asarray(labels))
-    # Two classes: the positive one only. More: each against the rest.
-    classes = [positive] if n_classes == 2 else list(range(n_classes))
-    by_class = [group_rates(labels, y, groups, c, w) for c in classes]
+    if name == "accuracy" and n_classes > 2:
+        # The share of right labels: a class against the rest would hide which wrong class was said.
+        assert y is not None
+        by_class = [{"accuracy": group_accuracy(labels, y, groups, w)}]
+    else:
+        # Two classes: the positive one only. More: each against the rest.
+        classes = [positive] if n_classes == 2 else list(range(n_classes))
+        by_class = [group_rates(labels, y, groups, c, w) for c in classes]
     out = np.zeros(models)
     for k in range(models):
-        values = [
-            over_groups(rates[rate][k].tolist(), skip_undefined)
-            for rates in by_class
-            for rate in FAIRNESS[name]
-        ]
+        values = [over_groups(rates[rate][k].tolist(), skip_undefined) for rates in by_class for rate in FAIRNESS[name]]
         # Python's max and min would drop a NaN or keep it, depending on its place.
         out[k] = math.nan if any(math.isnan(value) for value in values) else worst(values)
     return out
@@ -554,7 +547,7 @@ def fairness_difference(
     skip_undefined: bool = False,
     w: ArrayLike | None = None,
 ) -> Floats:
-    """Largest gap of the metric's rates, (M,); C > 2: the max over one class against the rest."""
+    """Largest gap of the metric's rates, (M,); C > 2: the max over one class against the rest (accuracy: plain)."""
     return _fairness(labels, y, groups, name, n_classes, positive, skip_undefined, w, gap, max)
 
 
@@ -568,7 +561,7 @@ def fairness_ratio(
     skip_undefined: bool = False,
     w: ArrayLike | None = None,
 ) -> Floats:
-    """Smallest ratio of the metric's rates, (M,); C > 2: the min over one class against the rest."""
+    """Smallest ratio of the metric's rates, (M,); C > 2: the min over one class against the rest (accuracy: plain)."""
     return _fairness(labels, y, groups, name, n_classes, positive, skip_undefined, w, ratio, min)
 
 

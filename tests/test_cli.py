@@ -115,7 +115,6 @@ def test_the_example_in_words() -> None:
 
 
 def test_the_document_says_what_profile_says(files: Path, probs: np.ndarray) -> None:
-    pytest.importorskip("pandas")
     folder = files
     found = document(
         run(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
+
 from rashomon_core import _cpu, _decisions, _encode
 
 Array = NDArray[Any]
@@ -174,9 +175,7 @@ def test_weighted_pairs_have_the_bits_of_fixed_blocks(
     union=st.booleans(),
     seed=strategies.seeds(),
 )
-def test_versus_counts_marks_and_masks(
-    problem: strategies.LabelProblem, masked: bool, union: bool, seed: int
-) -> None:
+def test_versus_counts_marks_and_masks(problem: strategies.LabelProblem, masked: bool, union: bool, seed: int) -> None:
     labels, c, r = problem.labels, problem.n_classes, problem.reference
     n = labels.shape[1]
     rng = np.random.default_rng(seed)
@@ -253,9 +252,7 @@ def test_label_cells_name_the_first_model_with_a_bad_label(by_masks: bool, n_cla
 
     def run() -> int:
         out = np.zeros((5, 1, n_classes), dtype=np.int64)
-        return _decisions.label_cells(
-            labels, None if by_masks else cells, masks if by_masks else None, n_classes, out
-        )
+        return _decisions.label_cells(labels, None if by_masks else cells, masks if by_masks else None, n_classes, out)
 
     assert set(on_each_isa(run)) == {2}
 

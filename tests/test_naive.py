@@ -71,9 +71,7 @@ def test_weighted_quantile_is_numpys_inverted_cdf(data: st.DataObject) -> None:
     p = data.draw(st.sampled_from([0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0]) | st.floats(0.01, 1))
     repeated = np.repeat(values, counts)
     assert naive.weighted_quantile(values, p, counts) == naive.weighted_quantile(repeated, p)
-    assert naive.weighted_quantile(values, p, counts) == np.quantile(
-        values, p, method="inverted_cdf", weights=counts
-    )
+    assert naive.weighted_quantile(values, p, counts) == np.quantile(values, p, method="inverted_cdf", weights=counts)
 
 
 def test_quantile_reaches_its_share_exactly() -> None:
@@ -259,23 +257,17 @@ def test_averages_of_class_indices_are_not_a_disagreement() -> None:
 
 @quick
 @given(strategies.label_problems(max_models=6, max_samples=20, max_classes=4), st.data())
-def test_size_matched_values_are_the_closed_forms(
-    problem: strategies.LabelProblem, data: st.DataObject
-) -> None:
+def test_size_matched_values_are_the_closed_forms(problem: strategies.LabelProblem, data: st.DataObject) -> None:
     labels, r, w = problem.labels, problem.reference, problem.weights
     models = len(labels)
     m = data.draw(st.integers(1, models))
     subsets = math.comb(models, m)
     differing = (labels.astype(np.int64) != r.astype(np.int64)).sum(axis=0)
     expected = [1 - math.comb(models - a, m) / subsets for a in differing.tolist()]
-    assert_allclose(
-        naive.size_matched_ambiguity(labels, r, m, w), np.average(expected, weights=w), atol=1e-12
-    )
+    assert_allclose(naive.size_matched_ambiguity(labels, r, m, w), np.average(expected, weights=w), atol=1e-12)
     v = naive.votes(labels, problem.n_classes).tolist()
     expected = [1 - sum(math.comb(count, m) for count in row) / subsets for row in v]
-    assert_allclose(
-        naive.size_matched_pairwise_ambiguity(labels, m, w), np.average(expected, weights=w), atol=1e-12
-    )
+    assert_allclose(naive.size_matched_pairwise_ambiguity(labels, m, w), np.average(expected, weights=w), atol=1e-12)
     x = sorted(naive.fidelity(labels, r).tolist(), reverse=True)
     expected_max = sum(x[j] * math.comb(models - 1 - j, m - 1) / subsets for j in range(models))
     assert_allclose(naive.size_matched_max(x, m), expected_max, atol=1e-12)
@@ -360,16 +352,12 @@ def test_log_loss_and_cross_entropy_are_sklearns(classes: int, weighted: bool) -
     rows_y = np.tile(np.arange(classes), 200)
     rows_w = (target * weights_or_ones(w, 200)[:, None]).ravel()
     theirs = [
-        metrics.log_loss(
-            rows_y, np.repeat(model, classes, axis=0), sample_weight=rows_w, labels=range(classes)
-        )
+        metrics.log_loss(rows_y, np.repeat(model, classes, axis=0), sample_weight=rows_w, labels=range(classes))
         for model in scores
     ]
     assert_allclose(naive.cross_entropy(scores, target, w), theirs, rtol=1e-12)
     # Against one-hot targets the cross-entropy is the log loss.
-    assert_allclose(
-        naive.cross_entropy(scores, np.eye(classes)[y], w), naive.log_loss(scores, y, w), rtol=1e-14
-    )
+    assert_allclose(naive.cross_entropy(scores, np.eye(classes)[y], w), naive.log_loss(scores, y, w), rtol=1e-14)
     if classes == 2:
         assert_allclose(naive.log_loss(scores[..., 1], y, w), naive.log_loss(scores, y, w), rtol=1e-12)
 
@@ -581,7 +569,7 @@ def test_gap_and_ratio_of_undefined_groups() -> None:
 
 def test_more_than_two_classes_take_the_worst_class() -> None:
     labels, y, groups, _ = fairness_problem(11, classes=4)
-    for name in naive.FAIRNESS:
+    for name in naive.FAIRNESS.keys() - {"accuracy"}:
         one_vs_rest = [
             (
                 naive.fairness_difference(labels == c, y == c, groups, name),
@@ -593,6 +581,15 @@ def test_more_than_two_classes_take_the_worst_class() -> None:
         assert_array_equal(ours, np.max([d for d, _ in one_vs_rest], axis=0))
         ours = naive.fairness_ratio(labels, y, groups, name, n_classes=4)
         assert_array_equal(ours, np.min([r for _, r in one_vs_rest], axis=0))
+
+
+def test_accuracy_of_more_than_two_classes_is_the_plain_one() -> None:
+    labels, y, groups, w = fairness_problem(11, classes=4)
+    rates = naive.group_accuracy(labels, y, groups, w)
+    ours = naive.fairness_difference(labels, y, groups, "accuracy", n_classes=4, w=w)
+    assert_array_equal(ours, rates.max(axis=1) - rates.min(axis=1))
+    ours = naive.fairness_ratio(labels, y, groups, "accuracy", n_classes=4, w=w)
+    assert_array_equal(ours, rates.min(axis=1) / rates.max(axis=1))
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -610,9 +607,7 @@ def test_count_valued_mask_is_exact_arithmetic(problem: strategies.ErrorCounts) 
     for k, count in enumerate(errors.tolist()):
         excess, allowed = count - best, Fraction(problem.epsilon) * n
         # Within 1e-9 of the boundary a decimal epsilon means the boundary.
-        assert mask[k] == (excess <= allowed + Fraction(1, 10**9)) or abs(excess - allowed) < Fraction(
-            2, 10**9
-        )
+        assert mask[k] == (excess <= allowed + Fraction(1, 10**9)) or abs(excess - allowed) < Fraction(2, 10**9)
     assert mask[int(errors.argmin())]
     assert naive.rashomon_mask(errors, problem.epsilon, n=n, reference=int(errors.argmax())).all()
 

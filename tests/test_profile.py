@@ -662,9 +662,48 @@ def test_arrays_and_frame() -> None:
     assert list(frame.index) == list(p.ids)
     assert frame["fidelity"].tolist() == a["fidelity"].tolist()
     assert "loss" not in frame.columns
-    profile = measured(p, epsilon=0.05)
-    assert np.array_equal(profile.arrays["loss"], profile.arrays["all_losses"][profile.member_mask])
-    assert profile.to_dataframe()["loss"].tolist() == profile.arrays["loss"].tolist()
+    chosen = measured(p, epsilon=0.05)
+    assert np.array_equal(chosen.arrays["loss"], chosen.arrays["all_losses"][chosen.member_mask])
+    assert chosen.to_dataframe()["loss"].tolist() == chosen.arrays["loss"].tolist()
     assert {"log_loss", "demographic_parity_difference"} <= set(frame.columns)
     assert set(profile.resources) == {"seconds", "bytes_read", "threads", "memory", "instruction_set"}
     assert profile.resources["bytes_read"] == p.given.nbytes
+
+
+# --- a budget far too small for what is kept per sample -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [None, "real", "equal"])
+@pytest.mark.parametrize("shape", ["binary", "scores:3", "labels:3"])
+def test_spilling_gives_the_same(shape: str, weights: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rashomon_core import tiles
+
+    M, N = 170, 3 * 4096 + 700
+    C = 2 if shape == "binary" else 3
+    rng = np.random.default_rng(30)
+    given = {
+        "binary": lambda: np.round(rng.random((M, N)), 2),
+        "scores:3": lambda: strategies.make_scores(31, M, N, 3, "near", "float32"),
+        "labels:3": lambda: strategies.make_labels(32, M, N, 3, "near").astype(np.uint8),
+    }[shape]()
+    w = None
+    if weights is not None:
+        w = np.full(N, 0.3) if weights == "equal" else rng.exponential(size=N) * (rng.random(N) < 0.8)
+    options: dict[str, Any] = {
+        "y": rng.integers(0, C, N), "target": rng.integers(0, C, N), "groups": rng.integers(0, 3, N),
+        "sample_weight": w, "threads": 2,
+    }  # fmt: skip
+    kept = rc.profile(given, **options)
+    spilled: list[tuple[int, ...]] = []
+    real = tiles.SpillArray.__init__
+
+    def spy(self: Any, shape: tuple[int, ...], dtype: Any, *, spill: bool = False) -> None:
+        if spill:
+            spilled.append(shape)
+        real(self, shape, dtype, spill=spill)
+
+    monkeypatch.setattr(tiles.SpillArray, "__init__", spy)
+    small = rc.profile(given, memory="1MB", keep_arrays=False, **options)
+    assert {len(s) for s in spilled} == ({4} if shape == "labels:3" else {2, 4})
+    assert small.results() == kept.results()
+    assert "low" not in small.arrays

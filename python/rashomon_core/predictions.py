@@ -106,15 +106,24 @@ class _TakenSource:
                 continue
             width = max(1, math.prod(self.shape[2:])) * self.dtype.itemsize
             wanted = self.samples[samples]
-            at = 0
-            while at < n:  # bounded pieces: a sparse selection must not pull its whole span into memory
-                first = int(wanted[at])
-                end = int(np.searchsorted(wanted, first + max(1, SCAN_BYTES // width), side="left"))
-                last = int(wanted[end - 1]) + 1
-                block = self.source.read(slice(row, row + 1), slice(first, last))
-                np.take(block[0], wanted[at:end] - first, axis=0, out=out[k, at:end], mode="clip")
-                at = end
+            if (np.diff(wanted) < 0).any():
+                order = np.argsort(wanted, kind="stable")
+                self._gather(row, wanted[order], width, block := np.empty_like(out[k]))
+                out[k, order] = block
+                continue
+            self._gather(row, wanted, width, out[k])
         return out
+
+    def _gather(self, row: int, wanted: Array, width: int, out: Array) -> None:
+        """Read ascending samples of a model in bounded pieces: a sparse selection must not pull its whole span in."""
+        at = 0
+        while at < len(wanted):
+            first = int(wanted[at])
+            end = int(np.searchsorted(wanted, first + max(1, SCAN_BYTES // width), side="left"))
+            last = int(wanted[end - 1]) + 1
+            block = self.source.read(slice(row, row + 1), slice(first, last))
+            np.take(block[0], wanted[at:end] - first, axis=0, out=out[at:end], mode="clip")
+            at = end
 
 
 # --- axes ---------------------------------------------------------------------------------------------------
@@ -186,7 +195,10 @@ def _to_numpy(x: object, what: str) -> Array:
     else:
         if hasattr(x, "detach") and callable(x.detach):  # a torch tensor that carries a gradient
             x = x.detach()
-        array = np.asarray(x)
+        try:
+            array = np.asarray(x)
+        except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, bfloat16, tensors of another device
+            raise InvalidInputError(f"{what} cannot be read as an array: {error}") from error
     if np.ma.isMaskedArray(array) and np.ma.is_masked(array):
         raise InvalidInputError(f"{what} has masked values", fix="drop or fill them first")
     return np.asarray(array)
@@ -404,12 +416,14 @@ class Predictions:
     def take(
         self, models: Sequence[int] | Array | None = None, samples: Sequence[int] | Array | None = None
     ) -> Predictions:
-        """Return a lazy view of chosen models and samples (indices or boolean masks, kept in order)."""
+        """Return a lazy view of chosen models and samples: boolean masks, or indices in any order (models once each)."""
         rows = _indices(models, self.n_models, "models")
         columns = None if samples is None else _indices(samples, self.n_samples, "samples")
         if len(rows) == 0 or (columns is not None and len(columns) == 0):
             raise InvalidInputError("an empty selection of models or samples", file=self.path)
-        everything = len(rows) == self.n_models
+        if len(np.unique(rows)) < len(rows):
+            raise InvalidInputError("a model is taken twice", file=self.path, fix="take each model once")
+        everything = np.array_equal(rows, np.arange(self.n_models))
         if everything and columns is None:
             return self
         source: Source
@@ -529,7 +543,15 @@ class Predictions:
                 fix="if these are logits say kind='logits' (--kind logits)",
             )
         else:
-            total = float(np.exp(values).sum())
+            with np.errstate(over="ignore"):
+                total = float(np.exp(values).sum())
+        if self.renormalize:
+            return InvalidInputError(
+                "a row of zeros, which cannot be divided by its sum",
+                file=self.path,
+                where=place(model, sample),
+                fix="remove the model or sample, or predict it again",
+            )
         return InvalidInputError(
             f"a row that sums to {total:.9g} and not to 1 (allowed: {self.row_tolerance:g} off)",
             file=self.path,

@@ -22,7 +22,7 @@ from .metrics.groups import cell_codes, group_rates, rates_of
 from .metrics.overview import Overview
 from .metrics.visit import Reference, Request, Visit, encode_vector, pairwise, total, visit
 from .predictions import Predictions
-from .results import Profile
+from .results import FAIRNESS, Profile
 from .tiles import parse_memory, parse_threads
 from .vectors import as_losses, as_reference, as_selection
 
@@ -99,7 +99,8 @@ def profile(
         Two classes: decide 1 where P(class 1) >= threshold.
     positive, missing : see :func:`rashomon_core.group_rates`
     fairness_threshold : float or dict, optional
-        Thresholds of fairness metrics; default .8 for the demographic parity ratio only.
+        A number is the threshold of every ratio, a dict has one by metric name ("equalized_odds_difference"); default
+        .8 for the demographic parity ratio only.
     ddof : {0, 1}
         For disagreement rate and score variance.
     size : int, optional
@@ -142,6 +143,15 @@ def profile(
         raise UsageError(f"ddof={ddof}. Fix: 0 or 1")
     if not 0 <= positive < view.n_classes:
         raise UsageError(f"positive={positive} is not one of the classes 0..{view.n_classes - 1}")
+    if missing not in ("refuse", "group"):
+        raise UsageError(f"missing={missing!r}. Fix: 'refuse' or 'group'")
+    if size is not None and not 1 <= size <= view.n_models:
+        raise UsageError(f"size={size} is not between 1 and the {view.n_models} models")
+    if isinstance(fairness_threshold, dict):
+        known = [f"{name}_{form}" for name in FAIRNESS for form in ("difference", "ratio")]
+        for name in fairness_threshold:
+            if name not in known:
+                raise UsageError(f"fairness_threshold names {name!r}, which is not one of {', '.join(known)}")
     job = _Job(inputs, names, threshold, positive, fairness_threshold, ddof, size, pool, budget, keep_arrays)
     said: list[str] = []
     status = "complete"
@@ -158,6 +168,8 @@ def profile(
     elif selection is not None or loss is not None or relative:
         raise UsageError("selection, loss and relative define a Rashomon set. Fix: give epsilon as well")
     ids = view.model_ids if members is None else tuple(np.array(view.model_ids, dtype=object)[members].tolist())
+    if size is not None and size > len(ids):
+        said.append(f"no size-matched values: the set has {len(ids)} members, fewer than size {size}")
     evaluation = None if chosen is None else ~chosen
     measured: dict[str, Any] = {}
     if ids:

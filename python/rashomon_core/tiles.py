@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -344,15 +345,23 @@ class SpillArray:
     pages never count as memory of the process, and vanish with it.
     """
 
+    _file: Any = None
+
     def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, spill: bool = False) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._item = math.prod(shape[2:]) * self.dtype.itemsize
         self._memory: Array | None = None
         if spill:
             self._file = tempfile.TemporaryFile(prefix="rashomon-core-")  # noqa: SIM115
+            weakref.finalize(self, self._file.close)  # a memory map of it has its own handle
             self._file.truncate(math.prod(shape) * self.dtype.itemsize)
         else:
             self._memory = np.empty(shape, dtype=self.dtype)
+
+    def __del__(self) -> None:
+        """Give the temporary file back."""
+        if self._file is not None:
+            self._file.close()
 
     @property
     def in_memory(self) -> bool:

@@ -108,6 +108,9 @@ def as_weights(sample_weight: object, n: int) -> Array | None:
         )
     if not w.any():
         raise InvalidInputError("all sample weights are zero", fix="give a positive weight to at least one sample")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(w.sum()):
+            raise InvalidInputError("the sum of the sample weights is infinite", fix="divide them by the largest")
     return w
 
 

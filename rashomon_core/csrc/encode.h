@@ -3,7 +3,7 @@
 /* --- deciding ------------------------------------------------------------------------------------------------ */
 
 /* One row of more than 32 scores: the first largest, the sum in eight double lanes, the smallest. Sums of floats
- * cannot overflow a double; sums of doubles can, and then the row counts as not finite. */
+ * cannot overflow a double; sums of doubles can. */
 static ptrdiff_t RC_(wide_row_f32)(const float *s, ptrdiff_t C, double *sum, double *low) {
   VF top = VF_LOAD(s), least = top;
   VD total[8 / VDN];
@@ -106,6 +106,10 @@ static ptrdiff_t RC_(wide_row_f64)(const double *s, ptrdiff_t C, double *sum, do
     } else {                                                                                                    \
       best = RC_(WIDE)(s, C, &sum, &low);                                                                       \
       finite = sum - sum == 0;                                                                                  \
+      if (!finite && check == RC_CHECK_FINITE) { /* only too much for a sum, maybe */                           \
+        finite = 1;                                                                                             \
+        for (ptrdiff_t c = 0; c < C; c++) finite &= s[c] - s[c] == 0;                                           \
+      }                                                                                                         \
     }                                                                                                           \
     double off = sum - 1.0;                                                                                     \
     int overflow = sizeof(T) == 8 && sum - sum != 0; /* no sum to divide by; floats are added as doubles */     \

@@ -94,7 +94,7 @@
 #define VD_MUL(a, b) _mm_mul_pd(a, b)
 #define VD_MIN(a, b) _mm_min_pd(a, b)
 #define VD_MAX(a, b) _mm_max_pd(a, b)
-#define VF_WIDEN_LOAD(p, part) _mm_cvtps_pd(_mm_castpd_ps(_mm_load_sd((const double *)((p) + 2 * (part)))))
+#define VF_WIDEN_LOAD(p, part) _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)((p) + 2 * (part)))))
 
 #else
 #define VF float

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from rashomon_core.inputs import Inputs
 from rashomon_core.results import GroupRates
+from rashomon_core.tiles import BLOCK
 
 from . import sets
 from .decisions import rate_from_squares
 from .groups import fairness_over_set
 from .scores import divergence
-from .summary import describe
+from .summary import CHUNK, describe
 from .visit import Visit, share, total
 
 __all__ = ["Overview", "extremes"]
@@ -163,14 +164,15 @@ class Overview:
         classes = range(2) if C == 1 else range(C)
         names = view.class_names or tuple(str(c) for c in classes)
         fits = self._fits(n)
+        chunk = max(1, min(CHUNK, self.memory // (256 * C)) // BLOCK) * BLOCK  # pieces have all columns
         columns = [0] if C == 1 else list(range(C))
-        described = {c: describe(width(c), n, w, in_memory=fits) for c in columns}
-        varied = {c: describe(spread(c), n, w, in_memory=fits) for c in columns}
+        described = {c: describe(width(c), n, w, in_memory=fits, chunk=chunk) for c in columns}
+        varied = {c: describe(spread(c), n, w, in_memory=fits, chunk=chunk) for c in columns}
         entry: dict[str, Any] = {"classes": {names[c]: described[0 if C == 1 else c] for c in classes}}
         if view.n_classes == 2:
             entry["positive"] = described[0 if C == 1 else self.positive]
         if part.y is not None:
-            entry["true_class"] = describe(own_class, n, w, in_memory=fits)
+            entry["true_class"] = describe(own_class, n, w, in_memory=fits, chunk=chunk)
         out["viable_prediction_range"] = entry
         if view.n_models > self.ddof:
             out["score_variance"] = {

@@ -23,12 +23,18 @@ CHUNK = 1 << 18
 
 
 def describe(
-    read: Callable[[int, int], Array], n: int, weights: Array | None = None, *, in_memory: bool = True
+    read: Callable[[int, int], Array],
+    n: int,
+    weights: Array | None = None,
+    *,
+    in_memory: bool = True,
+    chunk: int | None = None,
 ) -> dict[str, float]:
     """Return mean, p50, p90, p95, p99 and max of n values that ``read(start, stop)`` hands out in pieces.
 
     With ``in_memory`` the values are gathered and sorted; without, they are read once per 16 bits of their order
-    (four times), so that nothing of size n is held. The answers are the same.
+    (four times) in pieces of ``chunk`` (a multiple of 4,096), so that nothing of size n is held. The answers are the
+    same bits.
     """
     if in_memory:
         values = np.ascontiguousarray(read(0, n), dtype=np.float64)
@@ -38,14 +44,17 @@ def describe(
         result["max"] = float(kept.max())
         return result
 
-    def chunks() -> Iterator[tuple[Array, Array | None]]:
-        for i in range(0, n, CHUNK):
-            piece = np.ascontiguousarray(read(i, min(i + CHUNK, n)), dtype=np.float64)
-            yield piece, None if weights is None else weights[i : i + CHUNK]
+    step = chunk or CHUNK
+
+    def chunks() -> Iterator[tuple[Array, slice]]:
+        for i in range(0, n, step):
+            part = slice(i, min(i + step, n))
+            yield np.ascontiguousarray(read(part.start, part.stop), dtype=np.float64), part
 
     mean, largest = 0.0, -np.inf
-    for values, w in chunks():
-        mean += total(values, w)
+    for values, part in chunks():
+        w = None if weights is None else weights[part]
+        mean = total(values, w, mean)
         kept = values if w is None else values[w > 0]
         largest = max(largest, float(kept.max(initial=-np.inf)))
     result = {"mean": mean / (n if weights is None else total(weights))}
@@ -69,12 +78,27 @@ def quantiles(values: Array, levels: Sequence[float], weights: Array | None = No
         ordered = np.partition(values, sorted(set(ranks)))
         return [float(ordered[r]) for r in ranks]
     kept = weights > 0
-    values, weights = values[kept], weights[kept]
+    values, exact = values[kept], whole_weights(weights)[kept]
     order = np.argsort(values, kind="stable")
-    cumulative = np.cumsum(weights[order])
+    cumulative = np.cumsum(exact[order])
     cumulative /= cumulative[-1]
     places = np.minimum(np.searchsorted(cumulative, levels, side="left"), len(order) - 1)
     return [float(v) for v in values[order][places]]
+
+
+def whole_weights(weights: Array) -> Array:
+    """Return weights as multiples of one power of two, whole numbers whose sum is below 2^53.
+
+    Their sums are exact in any order, so that a quantile that falls exactly between two values is the same however
+    the values come (equal weights act as counts). Integer weights stay what they are; others move by at most N 2^-53
+    of the largest.
+    """
+    n, largest = len(weights), float(weights.max())
+    exponent = 52 - int(np.frexp(n)[1]) - int(np.frexp(largest)[1])  # n max 2^exponent < 2^52
+    half = exponent // 2  # in two steps: the factor alone may be beyond the largest float
+    scaled = np.ldexp(np.ldexp(weights, half), exponent - half)
+    result: Array = np.rint(scaled)
+    return result
 
 
 def _rank(p: float, n: int) -> int:
@@ -94,33 +118,26 @@ def _keys(values: Array) -> Array:
 
 
 def _streamed(
-    chunks: Callable[[], Iterator[tuple[Array, Array | None]]],
-    n: int,
-    levels: Sequence[float],
-    weights: Array | None,
+    chunks: Callable[[], Iterator[tuple[Array, slice]]], n: int, levels: Sequence[float], weights: Array | None
 ) -> list[float]:
     """Select quantiles from the most significant bits down, 16 at a time."""
-    if weights is None:
-        wanted = [float(_rank(p, n)) for p in levels]  # values below it
-    else:
-        whole = float(np.sum(weights))
-        wanted = [p * whole * (1 - 1e-15) for p in levels]
+    exact = None if weights is None else whole_weights(weights)
+    whole = n if exact is None else float(exact.sum())
     prefixes = [0] * len(levels)
     below = [0.0] * len(levels)
     for step in range(4):
         shift = 48 - 16 * step
         bins = np.zeros((len(levels), 1 << 16))
-        for values, w in chunks():
+        for values, part in chunks():
             keys = _keys(values)
             digits = (keys >> np.uint64(shift)).astype(np.int64) & 0xFFFF
             for q, prefix in enumerate(prefixes):
                 inside = slice(None) if step == 0 else keys >> np.uint64(shift + 16) == np.uint64(prefix)
-                part = None if w is None else w[inside]
-                bins[q] += np.bincount(digits[inside], weights=part, minlength=1 << 16)
-        for q in range(len(levels)):
+                w = None if exact is None else exact[part][inside]
+                bins[q] += np.bincount(digits[inside], weights=w, minlength=1 << 16)
+        for q, level in enumerate(levels):
             cumulative = below[q] + np.cumsum(bins[q])
-            reached = cumulative > wanted[q] if weights is None else cumulative >= wanted[q]
-            digit = int(np.argmax(reached & (bins[q] > 0))) if reached.any() else int(np.flatnonzero(bins[q])[-1])
+            digit = int(np.argmax(cumulative / whole >= level))
             below[q] = float(cumulative[digit] - bins[q][digit])
             prefixes[q] = (prefixes[q] << 16) | digit
     keys = np.array(prefixes, dtype=np.uint64)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rashomon_core import _decisions, _encode, _scores
-from rashomon_core.errors import InvalidInputError
+from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import (
     BLOCK,
@@ -38,6 +38,8 @@ LOSSES = _scores.LOSSES
 KEPT_PART = 0.25
 #: Up to this many (cell, class) pairs cells are counted by masks.
 MASKED_CELLS = 384
+#: Bytes of group counts that are kept whatever the budget.
+SMALL = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,12 @@ def unpack_words(words: Array, n: int) -> Array:
     return bits.astype(bool)
 
 
-def total(values: Array, weights: Array | None = None) -> float:
-    """Return the (weighted) sum over samples: blocks of 4,096, eight lanes, a fixed tree, blocks in order."""
-    result = 0.0
+def total(values: Array, weights: Array | None = None, start: float = 0.0) -> float:
+    """Return the (weighted) sum over samples: blocks of 4,096, eight lanes, a fixed tree, blocks in order.
+
+    ``start``: the sum of the blocks before, when values come in pieces.
+    """
+    result = start
     for part in _scores.block_totals(np.ascontiguousarray(values, dtype=np.float64), weights).tolist():
         result += part
     return result
@@ -169,6 +174,8 @@ class _Visitor:
         self.view, self.request, self.threads, self.memory = predictions, request, threads, memory
         self.classes, self.M, self.N = predictions.n_classes, predictions.n_models, predictions.n_samples
         self.labels = predictions.kind == "labels"
+        if request.threshold is not None and not np.isfinite(request.threshold):
+            raise UsageError(f"threshold={request.threshold} must be finite")
         self.columns = 0 if self.labels else predictions.columns
         self.single = predictions.kind == "proba" and not predictions.renormalize and predictions.dtype.itemsize < 8
         self.score_type = np.float32 if self.single else np.float64
@@ -231,6 +238,11 @@ class _Visitor:
         self.unions = np.zeros((R, self.G, 8), dtype=np.uint64) if any(r.union for r in request.references) else None
         self.loss_sums = np.zeros((len(LOSSES), self.M))
         if request.cells is not None:
+            if (size := 8 * self.M * request.n_cells * self.classes) > max(memory, SMALL):
+                raise UsageError(
+                    f"group counts of {self.M} models, {request.n_cells} cells and {self.classes} classes take "
+                    f"{size / 1e9:.3g} GB of a budget of {memory / 1e9:.3g} GB. Fix: fewer models at a time, or more memory"
+                )
             counted = np.dtype(np.int64 if request.weights is None else np.float64)
             result.cells = np.zeros((self.M, request.n_cells, self.classes), dtype=counted)
 
@@ -348,7 +360,8 @@ class _Visitor:
         counts = np.zeros(shape, dtype=np.int64)
         if self.cell_masks:
             masks = np.stack([mask_words(codes == cell) for cell in range(request.n_cells)])
-            _decisions.cell_counts(given["planes"], masks, self.classes, counts)
+            planes = np.ascontiguousarray(given["planes"])  # a tile of planes that are kept has gaps between models
+            _decisions.cell_counts(planes, masks, self.classes, counts)
         else:
             _decisions.cell_histogram(given["decisions"], np.ascontiguousarray(codes), counts)
         return counts

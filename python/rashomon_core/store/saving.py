@@ -215,7 +215,7 @@ def save_predictions(
     elif any(v is not None for v in described.values()):
         raise UsageError("a Predictions object describes itself: drop kind, axes, n_classes, ids and class names")
     if not overwrite and (os.path.exists(target) or os.path.exists(beside)):
-        raise OutputError(f"{target}: exists already. Fix: pass overwrite=True (--overwrite) or another name")
+        raise OutputError(f"{target}: exists already. Fix: pass overwrite=True (--force) or another name")
     facts = _facts(predictions)
     if os.path.isdir(beside):
         raise OutputError(f"{beside}: a folder has this name. Fix: choose another name")

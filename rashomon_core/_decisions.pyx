@@ -123,59 +123,11 @@ def cell_counts(planes, masks, n_classes: int, out) -> None:
             t.cell_counts(&a[k, 0, 0, 0], G, P, &x[0, 0, 0], cells, C, &o[k, 0, 0])
 
 
-def label_cells(labels, codes, masks, n_classes: int, out) -> int:
-    """Encode and count in one go: ``cell_counts`` of labels (M, N) whose rows stay in cache meanwhile.
-
-    Returns the first model with a label outside 0..C-1, or -1. ``masks`` None: a plain histogram by ``codes`` ((N,)
-    int32 cell of each sample), for many cells. ``labels`` is a C-contiguous native integer array.
-    """
-    cdef const rc_table *t = leaves()
-    cdef Py_ssize_t M = labels.shape[0], N = labels.shape[1], C = n_classes, k, i, bad = -1
-    cdef Py_ssize_t size = labels.dtype.itemsize
-    from rashomon_core._encode import group_count, plane_count, type_code
-
-    cdef int type = type_code(labels.dtype)
-    cdef Py_ssize_t G = group_count(N), P = plane_count(n_classes), cells = out.shape[1]
-    cdef const uint8_t[:, ::1] raw = labels.view(np.uint8)
-    cdef int64_t[:, :, ::1] o = out
-    cdef bint wide = C > 256, by_masks = masks is not None
-    cdef uint8_t[::1] d8 = np.empty(1 if wide else N, dtype=np.uint8)
-    cdef uint16_t[::1] d16 = np.empty(N if wide else 1, dtype=np.uint16)
-    cdef uint64_t[::1] planes = np.empty(G * P * 8 if by_masks else 1, dtype=np.uint64)
-    cdef const uint64_t[:, :, ::1] x
-    cdef const int32_t[::1] code
-    if by_masks:
-        x = masks
-    else:
-        code = codes
-    if M == 0 or N == 0:
-        return -1
-    with nogil:
-        for k in range(M):
-            if wide:
-                bad = t.narrow(&raw[k, 0], type, N, C, NULL, &d16[0])
-            else:
-                bad = t.narrow(&raw[k, 0], type, N, C, &d8[0], NULL)
-            if bad >= 0:
-                bad = k
-                break
-            if by_masks:
-                if wide:
-                    t.encode_u16(&d16[0], N, P, &planes[0])
-                else:
-                    t.encode_u8(&d8[0], N, P, &planes[0])
-                t.cell_counts(&planes[0], G, P, &x[0, 0, 0], cells, C, &o[k, 0, 0])
-            elif wide:
-                for i in range(N):
-                    o[k, code[i], d16[i]] += 1
-            else:
-                for i in range(N):
-                    o[k, code[i], d8[i]] += 1
-    return bad
-
-
 def cell_histogram(decisions, codes, out) -> None:
-    """The same counts one sample at a time, for many cells: ``decisions`` (M, N) uint8 or uint16, ``codes`` (N,) int32."""
+    """Add the same counts one sample at a time, for many cells.
+
+    ``decisions`` is (M, N) uint8 or uint16, rows contiguous; ``codes`` (N,) int32 the cell of each sample.
+    """
     cdef Py_ssize_t M = decisions.shape[0], N = decisions.shape[1], k, i
     cdef const int32_t[::1] code = codes
     cdef int64_t[:, :, ::1] o = out
@@ -196,7 +148,7 @@ def cell_histogram(decisions, codes, out) -> None:
 
 
 def cell_weights(decisions, codes, weights, out) -> None:
-    """Write to ``out[k, cell, c]`` the weight of the samples of a cell that model k decides as c.
+    """Add to ``out[k, cell, c]`` the weight of the samples of a cell that model k decides as c.
 
     Samples are added in order inside blocks of 4,096, and block totals in order.
     ``decisions`` is (M, N) uint8 or uint16; ``codes`` (N,) int32; ``weights`` (N,) float64.

@@ -559,7 +559,7 @@ def row_entropies(rows):
 
 
 def count_at_least(scores, reference, double delta):
-    """Return for each model the number of samples with |s - r| >= delta, and mark the samples (N,) uint8.
+    """Return the (M, N) uint8 flags of |s - r| >= delta.
 
     ``scores`` (M, N) and ``reference`` (N,) are float64, contiguous.
     """

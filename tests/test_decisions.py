@@ -7,13 +7,14 @@ from typing import Any
 import naive
 import numpy as np
 import pytest
-import rashomon_core as rc
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from variants import SMALL, bits, everywhere, streamed
+
+import rashomon_core as rc
 
 Array = NDArray[Any]
 few = settings(max_examples=12)
@@ -97,7 +98,8 @@ def test_against_a_reference(isa: str, problem: strategies.LabelProblem) -> None
 @few
 @given(data=st.data(), problem=strategies.label_problems(max_samples=700))
 def test_weighted_shares(isa: str, data: st.DataObject, problem: strategies.LabelProblem) -> None:
-    labels, reference, w = problem.labels, problem.reference, data.draw(strategies.weight_vectors(problem.labels.shape[1]))
+    labels, reference = problem.labels, problem.reference
+    w = data.draw(strategies.weight_vectors(labels.shape[1]))
     assert_allclose(
         everywhere(rc.fidelity, labels, reference, sample_weight=w), naive.fidelity(labels, reference, w), **CLOSE
     )

@@ -8,13 +8,14 @@ from typing import Any
 import naive
 import numpy as np
 import pytest
-import rashomon_core as rc
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from variants import SMALL, bits, everywhere, streamed
+
+import rashomon_core as rc
 
 Array = NDArray[Any]
 few = settings(max_examples=12)
@@ -109,7 +110,8 @@ def test_weights_of_all_magnitudes(isa: str) -> None:
         assert np.isnan(rates.rate("fpr", 1)).all()
         assert np.isnan(rates.rate("tnr", 1)).all()
         assert np.isnan(rates.rate("tpr", 0)).all()
-        rates = rc.group_rates(np.ones((2, n), int), rng.integers(0, 3, n), np.zeros(n, int), sample_weight=w, n_classes=3)
+        y = rng.integers(0, 3, n)
+        rates = rc.group_rates(np.ones((2, n), int), y, np.zeros(n, int), sample_weight=w, n_classes=3)
         assert rates.rate("selection_rate", 1).tolist() == [[1.0], [1.0]]
         assert np.isnan(rates.rate("npv", 1)).all()
 
@@ -157,6 +159,8 @@ def test_names_of_groups() -> None:
         return rc.group_rates([[0, 1, 1]], None, groups).groups
 
     assert names([10, -2, 9]) == ("-2", "9", "10")
+    assert names(np.array([10, -2, 9], dtype=object)) == names(np.array([10, -2, 9])) == ("-2", "9", "10")
+    assert names([10.0, 0.5, 9.0]) == ("0.5", "9", "10")
     assert names([True, False, True]) == ("False", "True")
     assert names(["b", "a", "b"]) == ("a", "b")
     assert names(np.array([0.1, 2.0, 0.1])) == ("0.1", "2")
@@ -180,7 +184,9 @@ def test_intersections_are_the_combinations_that_occur(isa: str) -> None:
     codes, found = naive.group_codes(columns)
     assert rates.groups == tuple(f"g0={a}, g1={b}, g2={c}" for a, b, c in found)
     assert len(found) == 5 * 9 + 9
-    one = rc.group_rates(labels, labels[0], codes)
+    one = rc.group_rates(labels, labels[0], [str(c).zfill(2) for c in codes])
+    assert_array_equal(rates.counts, one.counts)
+    one = rc.group_rates(labels, labels[0], codes)  # a list of numbers is in the order of numbers
     assert_array_equal(rates.counts, one.counts)
 
 

@@ -288,7 +288,7 @@ def test_a_folder_that_refuses(tmp_path: Path, temporary: str, monkeypatch: pyte
 
 def test_overwrite(tmp_path: Path) -> None:
     store.save_predictions(labels(), tmp_path / "p.npy")
-    with pytest.raises(OutputError, match=r"exists already.*--overwrite"):
+    with pytest.raises(OutputError, match=r"exists already.*--force"):
         store.save_predictions(labels(), tmp_path / "p.npy", overwrite=False)
     os.unlink(tmp_path / "p.npy")
     with pytest.raises(OutputError, match="exists already"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rashomon_core import tiles
-from rashomon_core.predictions import ArraySource
 
 Array = NDArray[Any]
 
@@ -79,7 +77,7 @@ def test_parse_memory_refuses_text(text: str) -> None:
         tiles.parse_memory(text)
 
 
-@pytest.mark.parametrize("size", [0, -1, 999_999, "999KB", "1MiBB"[:0] + "12"])
+@pytest.mark.parametrize("size", [0, -1, 999_999, "999KB", "12"])
 def test_parse_memory_refuses_crumbs(size: Any) -> None:
     with pytest.raises(rc.UsageError, match=r"too small\. Fix: at least 1MB"):
         tiles.parse_memory(size)
@@ -284,13 +282,13 @@ def test_no_progress_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> No
     assert tiles._reporter is None
 
 
-def test_progress_can_be_forced_and_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ZeroDivisionError), tiles.show_progress(True, after=0.05):
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_reporter_is_taken_back(enabled: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError), tiles.show_progress(enabled, after=0.05):
+        assert (tiles._reporter is not None) == enabled
         slow()
         raise ZeroDivisionError
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert "dawdling" in err
+    assert capfd.readouterr().out == ""
     assert tiles._reporter is None
 
 
@@ -371,8 +369,3 @@ def test_a_spilled_array_without_positioned_reads(monkeypatch: pytest.MonkeyPatc
     for name in ("pwrite", "preadv"):
         monkeypatch.delattr(os, name, raising=False)
     test_spill_array((7, 13, 3), True)
-
-
-def test_sources_are_sources() -> None:
-    assert isinstance(FileLike((1, 1), "u1"), rc.predictions.Source if hasattr(rc, "predictions") else object)
-    assert pickle.loads(pickle.dumps(rc.Predictions.from_source(ArraySource(np.zeros((2, 3)))))).shape == (2, 3)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import rashomon_core as rc
 from numpy.typing import NDArray
+
+import rashomon_core as rc
 
 Array = NDArray[Any]
 #: The smallest budget there is.

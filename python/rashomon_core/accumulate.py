@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .errors import InvalidInputError, UsageError
 from .metrics.decisions import rate_from_squares
 from .metrics.visit import Reference, Request, share, visit
-from .predictions import Kind, Predictions
+from .predictions import KINDS, Kind, Predictions
 from .vectors import as_decisions
 
 __all__ = ["MultiplicityAccumulator"]
@@ -75,6 +75,8 @@ class MultiplicityAccumulator:
     ) -> None:
         if metrics != "pass":
             raise UsageError(f"metrics={metrics!r}. Fix: 'pass' is what can be accumulated")
+        if kind not in KINDS:
+            raise UsageError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
         for value, name in ((n_models, "n_models"), (n_samples, "n_samples"), (n_classes, "n_classes")):
             if value < 1:
                 raise UsageError(f"{name}={value}. Fix: at least 1")

@@ -399,9 +399,10 @@ def _column(values: object) -> Array:
     return np.asarray(values)
 
 
-def _number(value: np.floating[Any]) -> str:
+def _number(value: float | np.floating[Any]) -> str:
     """Name a float shortly and so that different ones get different names."""
-    return np.format_float_positional(value, trim="-") if 1e-4 <= abs(value) < 1e16 or value == 0 else str(value)
+    size = abs(float(value))
+    return np.format_float_positional(value, trim="-") if 1e-4 <= size < 1e16 or size == 0 else str(value)
 
 
 def _is_missing(value: object) -> bool:
@@ -419,25 +420,34 @@ def _factorize(column: Array, label: str, missing: str) -> tuple[Array, list[str
         return codes.reshape(-1), [str(v) for v in values.tolist()]
     if column.dtype.kind == "f":
         gone = np.isnan(column)
-        texts = np.array([_number(v) for v in column], dtype=object)
+        _refuse_missing(column, gone, label, missing)
+        values, inverse = np.unique(column[~gone], return_inverse=True)
+        codes = np.full(len(column), len(values), dtype=np.int32)
+        codes[~gone] = inverse.reshape(-1)
+        return codes, [_number(v) for v in values] + ["missing"] * bool(gone.any())
+    items = column.tolist()
+    texts = [None if _is_missing(v) else _number(v) if isinstance(v, float) else str(v) for v in items]
+    gone = np.array([t is None or t in _MISSING_TEXT for t in texts], dtype=bool)
+    _refuse_missing(column, gone, label, missing)
+    found = {t: v for t, v, g in zip(texts, items, gone.tolist(), strict=True) if t is not None and not g}
+    if all(isinstance(v, (int, float, np.integer)) for v in found.values()):  # numbers: 9 stands before 10
+        order = sorted(found, key=lambda t: (found[t], t))
     else:
-        texts = np.array([None if _is_missing(v) else str(v) for v in column.tolist()], dtype=object)
-        gone = np.array([t is None or t in _MISSING_TEXT for t in texts], dtype=bool)
+        order = sorted(found)
     if gone.any():
-        if missing == "refuse":
-            i = int(np.argmax(gone))
-            raise InvalidInputError(
-                f"{label} has a missing value",
-                where=f"sample {i}",
-                value=repr(column[i]),
-                fix="drop the sample, or make missing values a group with missing='group' (--missing group)",
-            )
-        texts[gone] = "missing"
-    if column.dtype.kind == "f":
-        kept = column[~gone]
-        order = [_number(v) for v in np.unique(kept)]
-        order = list(dict.fromkeys(order)) + (["missing"] if gone.any() else [])
-    else:
-        order = sorted(set(texts.tolist()))
-    index = {t: i for i, t in enumerate(order)}
-    return np.array([index[t] for t in texts.tolist()], dtype=np.int32), order
+        order = sorted({*order, "missing"}) if isinstance(next(iter(found.values()), ""), str) else [*order, "missing"]
+    index: dict[str | None, int] = {t: i for i, t in enumerate(order)}
+    return np.array(
+        [index["missing" if g else t] for t, g in zip(texts, gone.tolist(), strict=True)], dtype=np.int32
+    ), order
+
+
+def _refuse_missing(column: Array, gone: Array, label: str, missing: str) -> None:
+    if missing == "refuse" and gone.any():
+        i = int(np.argmax(gone))
+        raise InvalidInputError(
+            f"{label} has a missing value",
+            where=f"sample {i}",
+            value=repr(column[i]),
+            fix="drop the sample, or make missing values a group with missing='group' (--missing group)",
+        )

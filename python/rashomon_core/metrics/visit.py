@@ -241,7 +241,8 @@ class _Visitor:
             if (size := 8 * self.M * request.n_cells * self.classes) > max(memory, SMALL):
                 raise UsageError(
                     f"group counts of {self.M} models, {request.n_cells} cells and {self.classes} classes take "
-                    f"{size / 1e9:.3g} GB of a budget of {memory / 1e9:.3g} GB. Fix: fewer models at a time, or more memory"
+                    f"{size / 1e9:.3g} GB of a budget of {memory / 1e9:.3g} GB. "
+                    "Fix: fewer models at a time, or more memory"
                 )
             counted = np.dtype(np.int64 if request.weights is None else np.float64)
             result.cells = np.zeros((self.M, request.n_cells, self.classes), dtype=counted)
@@ -361,7 +362,11 @@ class _Visitor:
         if self.cell_masks:
             masks = np.stack([mask_words(codes == cell) for cell in range(request.n_cells)])
             planes = np.ascontiguousarray(given["planes"])  # a tile of planes that are kept has gaps between models
-            _decisions.cell_counts(planes, masks, self.classes, counts)
+            if self.classes > 1:  # the last class is what the others leave
+                part = np.zeros((*shape[:2], self.classes - 1), dtype=np.int64)
+                _decisions.cell_counts(planes, masks, self.classes - 1, part)
+                counts[..., :-1] = part
+            counts[..., -1] = np.bincount(codes, minlength=request.n_cells) - counts[..., :-1].sum(axis=2)
         else:
             _decisions.cell_histogram(given["decisions"], np.ascontiguousarray(codes), counts)
         return counts

@@ -65,8 +65,8 @@ def parse_memory(value: int | str | None) -> int:
     Examples
     --------
     >>> from rashomon_core.tiles import parse_memory
-    >>> parse_memory("2GB"), parse_memory("1KiB")
-    (2000000000, 1024)
+    >>> parse_memory("2GB"), parse_memory("1.5MiB")
+    (2000000000, 1572864)
     """
     if value is None:
         return default_memory()

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import _scores
 from .errors import InvalidInputError, LabelTypeError, UsageError
-from .predictions import Predictions, _to_numpy
+from .predictions import MAX_CLASSES, Predictions, _to_numpy
 
 __all__ = [
     "Groups",
@@ -135,7 +135,7 @@ def as_decisions(
             )
     elif y.dtype.kind not in "biu":
         raise InvalidInputError(f"{name} of dtype {y.dtype} are not class indices")
-    limit = np.iinfo(np.int64).max if n_classes is None else n_classes
+    limit = MAX_CLASSES if n_classes is None else n_classes
     bad = (y < 0) | (y >= limit)
     if bad.any():
         i = int(np.argmax(bad))
@@ -162,7 +162,7 @@ def _named_classes(y: Array, name: str, class_names: Sequence[str] | None) -> Ar
             raise InvalidInputError(
                 f"{name} has an unknown class",
                 where=f"sample {i}",
-                value=repr(value),
+                value=repr(str(value)),
                 fix=f"classes are {', '.join(class_names)}",
             )
         out[i] = code
@@ -448,6 +448,6 @@ def _refuse_missing(column: Array, gone: Array, label: str, missing: str) -> Non
         raise InvalidInputError(
             f"{label} has a missing value",
             where=f"sample {i}",
-            value=repr(column[i]),
+            value=repr(column[i : i + 1].tolist()[0]),
             fix="drop the sample, or make missing values a group with missing='group' (--missing group)",
         )

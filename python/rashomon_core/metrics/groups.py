@@ -69,10 +69,10 @@ def group_rates(
     """
     view = as_label_view(labels)
     n = view.n_samples
-    truth = None if y is None else as_decisions(y, n, n_classes, "y", view.class_names)
     if n_classes is not None:
         view = with_classes(view, n_classes)
-    elif view.declared_classes is None and truth is not None:
+    truth = None if y is None else as_decisions(y, n, view.declared_classes, "y", view.class_names)
+    if view.declared_classes is None and truth is not None:
         view = with_classes(view, max(view.n_classes, int(truth.max()) + 1))
     if truth is not None:
         truth = as_decisions(truth, n, view.n_classes, "y")

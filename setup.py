@@ -47,6 +47,7 @@ setup(
             for name, extra in SOURCES.items()
         ],
         compiler_directives=DIRECTIVES,
-        build_dir=os.environ.get("RASHOMON_CORE_BUILD_DIR", "build/cython"),
-    )
+        build_dir="build/cython",
+    ),
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
 )

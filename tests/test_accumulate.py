@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 from typing import Any
 
 import naive
 import numpy as np
 import pytest
-import rashomon_core as rc
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import rashomon_core as rc
+
 Array = NDArray[Any]
-EXACT = ("votes", "disagreement_rate", "pairwise_ambiguity", "ambiguity", "ambiguous_samples", "mismatches", "discrepancy")
+EXACT = (
+    "votes",
+    "disagreement_rate",
+    "pairwise_ambiguity",
+    "ambiguity",
+    "ambiguous_samples",
+    "mismatches",
+    "discrepancy",
+)
 
 
 def same(a: dict[str, Any], b: dict[str, Any], *, but: tuple[str, ...] = ()) -> None:
@@ -29,7 +39,7 @@ def same(a: dict[str, Any], b: dict[str, Any], *, but: tuple[str, ...] = ()) -> 
 def cuts(rng: np.random.Generator, size: int, pieces: int) -> list[slice]:
     inner = rng.choice(np.arange(1, size), min(pieces - 1, size - 1), replace=False) if size > 1 else []
     edges = [0, *sorted(int(i) for i in inner), size]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def draw_tensor(data: st.DataObject) -> tuple[Array, str, int]:
@@ -129,7 +139,12 @@ def test_overlaps_are_refused_and_leave_no_trace() -> None:
     acc = rc.MultiplicityAccumulator(4, 20, 3, kind="labels", reference=labels[0])
     acc.update(labels[:2, :10], models=slice(0, 2), samples=slice(0, 10))
     before = pickle.dumps(acc)
-    for m, n in ((slice(0, 2), slice(0, 10)), (slice(1, 3), slice(9, 20)), (slice(1, 2), slice(3, 4)), (slice(0, 4), slice(0, 20))):
+    for m, n in (
+        (slice(0, 2), slice(0, 10)),
+        (slice(1, 3), slice(9, 20)),
+        (slice(1, 2), slice(3, 4)),
+        (slice(0, 4), slice(0, 20)),
+    ):
         with pytest.raises(rc.InvalidInputError, match=r"given before at models \d.*sample \d+. Fix: .* once"):
             acc.update(labels[m, n], models=m, samples=n)
         assert pickle.dumps(acc) == before
@@ -180,7 +195,9 @@ def test_bad_chunks_leave_the_state_as_it_was() -> None:
 
 
 def test_different_accumulators_do_not_merge() -> None:
-    def make(M: int = 2, N: int = 5, C: int = 3, kind: Any = "labels", reference: Any = None) -> rc.MultiplicityAccumulator:
+    def make(
+        M: int = 2, N: int = 5, C: int = 3, kind: Any = "labels", reference: Any = None
+    ) -> rc.MultiplicityAccumulator:
         return rc.MultiplicityAccumulator(M, N, C, kind=kind, reference=reference)
 
     first = make()

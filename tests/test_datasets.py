@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from rashomon_core.datasets import DATA_VARIABLE, load_example, load_local, local_data_dir, local_names
 from rashomon_core.errors import InvalidInputError, UsageError
 

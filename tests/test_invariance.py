@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rashomon_core as rc
 import strategies
 from conftest import selected_isa
 from numpy.typing import NDArray
+
+import rashomon_core as rc
 from rashomon_core import tiles
 
 Array = NDArray[Any]
@@ -105,7 +106,11 @@ shapes = pytest.mark.parametrize("shape", SHAPES)
 @both
 def test_threads_and_budgets(shape: str, weights: bool) -> None:
     view = problem(shape).view()
-    for limits in ({"threads": 2}, {"threads": 1, "memory": "1MB"}, {"threads": 2, "memory": "3MB", "keep_arrays": False}):
+    for limits in (
+        {"threads": 2},
+        {"threads": 1, "memory": "1MB"},
+        {"threads": 2, "memory": "3MB", "keep_arrays": False},
+    ):
         check(shape, weights, view, **limits)
 
 

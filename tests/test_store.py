@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rashomon_core.store import arrays, raw
 
 from rashomon_core import store
+from rashomon_core.store import arrays, raw
 
 Array = np.ndarray
 READ = [

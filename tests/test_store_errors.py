@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
 
 from rashomon_core import store
+from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
 
 
 def refused(path: object, *words: str, error: type[Exception] = InvalidInputError, **options: Any) -> str:

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rashomon_core.errors import InvalidInputError, OutputError, UsageError
-from rashomon_core.predictions import Kind, Predictions
-from rashomon_core.store import saving
 from test_store import labels, scores
 
 from rashomon_core import store
+from rashomon_core.errors import InvalidInputError, OutputError, UsageError
+from rashomon_core.predictions import Kind, Predictions
+from rashomon_core.store import saving
 
 
 @pytest.fixture(params=["unnamed", "named"])

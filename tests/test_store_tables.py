@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rashomon_core.errors import UsageError
-from rashomon_core.store import raw
 from test_store import CONTAINERS, Array, labels, same_blocks, scores
 
 from rashomon_core import store
+from rashomon_core.errors import UsageError
+from rashomon_core.store import raw
 
 # --- folders of per-model files -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from rashomon_core.metrics import summary
 from rashomon_core.metrics.summary import describe, quantiles, whole_weights
 

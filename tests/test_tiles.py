@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rashomon_core as rc
 import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+import rashomon_core as rc
 from rashomon_core import tiles
 
 Array = NDArray[Any]
@@ -284,10 +285,14 @@ def test_no_progress_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_reporter_is_taken_back(enabled: bool, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ZeroDivisionError), tiles.show_progress(enabled, after=0.05):
-        assert (tiles._reporter is not None) == enabled
-        slow()
-        raise ZeroDivisionError
+    def interrupted() -> None:
+        with tiles.show_progress(enabled, after=0.05):
+            assert (tiles._reporter is not None) == enabled
+            slow()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
     assert capfd.readouterr().out == ""
     assert tiles._reporter is None
 
@@ -305,7 +310,10 @@ def test_progress_on_a_terminal_only_for_slow_work(seconds: float, drawn: bool) 
     """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], stderr=theirs, stdout=subprocess.PIPE, env={**os.environ, "TERM": "xterm"}
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stderr=theirs,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm"},
     )
     os.close(theirs)
     seen = b""
@@ -343,7 +351,12 @@ def test_spill_array(shape: tuple[int, ...], spill: bool) -> None:
             block = kept.place(rows, columns, scratch, "block")
             block[...] = expected[rows, columns]
             kept.commit(block, rows, columns)
-    for rows, columns in ((slice(0, 7), None), (slice(2, 5), slice(3, 9)), (slice(6, 7), slice(0, 13)), (slice(1, 1), None)):
+    for rows, columns in (
+        (slice(0, 7), None),
+        (slice(2, 5), slice(3, 9)),
+        (slice(6, 7), slice(0, 13)),
+        (slice(1, 1), None),
+    ):
         found = kept.read(rows, columns)
         assert np.array_equal(found, expected[rows, columns if columns is not None else slice(None)])
         assert found.flags.c_contiguous

@@ -416,7 +416,7 @@ class Predictions:
     def take(
         self, models: Sequence[int] | Array | None = None, samples: Sequence[int] | Array | None = None
     ) -> Predictions:
-        """Return a lazy view of chosen models and samples: boolean masks, or indices in any order (models once each)."""
+        """Return a lazy view of chosen models and samples: masks, or indices in any order (each model once)."""
         rows = _indices(models, self.n_models, "models")
         columns = None if samples is None else _indices(samples, self.n_samples, "samples")
         if len(rows) == 0 or (columns is not None and len(columns) == 0):

@@ -200,7 +200,11 @@ def as_target(target: object, view: Predictions, *, threshold: float | None = No
     if t.ndim == 2 and t.shape[1] != classes:
         raise InvalidInputError(f"the target has {t.shape[1]} classes, the predictions {classes}")
     checked = Predictions.from_array(t[None])
-    checked.validate()
+    try:
+        checked.validate()
+    except InvalidInputError as error:
+        where = (error.where or "").removeprefix("model 0, ")
+        raise InvalidInputError(f"the target has {error.what}", where=where, value=error.value, fix=error.fix) from None
     decisions = decide_vector(t, threshold)
     wide = t.astype(np.float64)
     scores = np.stack([1.0 - wide, wide], axis=1) if t.ndim == 1 else np.ascontiguousarray(wide)

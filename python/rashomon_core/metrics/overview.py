@@ -190,8 +190,11 @@ class Overview:
             values["zero_one"] = shares("labels")
         if "right" in found.mismatches and part.target is not None and part.y is not None:
             right = part.target.decisions == part.y
-            agreed = share(right, part.weights)
-            values["correct_fidelity"] = agreed - shares("right")
+            if part.weights is None:
+                agreed = int(right.sum()) - found.mismatches["right"]
+            else:
+                agreed = total(right.astype(np.float64), part.weights) - found.mismatch_weights["right"]
+            values["correct_fidelity"] = agreed / scale
         for name, sums in found.losses.items():
             values[name] = sums / scale
         if "cross_entropy" in values:

@@ -315,9 +315,7 @@ def label_problems(
 ROW_KINDS = ("dirichlet", "grid", "one_hot", "flat", "near", "sharp", "mixed")
 
 
-def make_rows(
-    rng: np.random.Generator, how: str, n_models: int, n_samples: int, n_classes: int
-) -> NDArray[np.float64]:
+def make_rows(rng: np.random.Generator, how: str, n_models: int, n_samples: int, n_classes: int) -> NDArray[np.float64]:
     """Probability rows (M, N, C), normalised in float64.
 
     dirichlet: anything; grid: small integers over their sum, so ties and exact zeros are common; one_hot:

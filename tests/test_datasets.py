@@ -66,9 +66,7 @@ def test_example_surrogates_are_good_and_differ():
     assert fidelity.max() < 1
     assert 0.2 < (decisions != answers).any(axis=0).mean() < 0.6
     assert len(np.unique(scores, axis=0)) == len(sidecar["model_ids"])  # no model twice
-    assert len(np.unique(decisions, axis=0)) > 0.95 * len(
-        decisions
-    )  # a deep tree may decide like a shallow one
+    assert len(np.unique(decisions, axis=0)) > 0.95 * len(decisions)  # a deep tree may decide like a shallow one
     # Not won by a constant answer.
     assert fidelity.min() > max(answers.mean(), 1 - answers.mean()) + 0.1
 
@@ -271,9 +269,7 @@ def test_data_dir_follows_the_variable(monkeypatch, tmp_path):
 
 def test_data_dir_beside_the_current_checkout(monkeypatch, tmp_path):
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
-    monkeypatch.setattr(
-        "rashomon_core.datasets.__file__", str(tmp_path / "lib" / "a" / "rashomon_core" / "x.py")
-    )
+    monkeypatch.setattr("rashomon_core.datasets.__file__", str(tmp_path / "lib" / "a" / "rashomon_core" / "x.py"))
     checkout = tmp_path / "clone"
     (checkout / "python" / "rashomon_core").mkdir(parents=True)
     (checkout / "pyproject.toml").touch()

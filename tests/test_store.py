@@ -83,14 +83,10 @@ def test_npy(tmp_path: Path, name: str, order: Any, byteorder: Any) -> None:
     np.testing.assert_array_equal(found.to_array(), full)
 
 
-@pytest.mark.parametrize(
-    "axes", ["samples,models,classes", "classes,models,samples", "samples,classes,models"]
-)
+@pytest.mark.parametrize("axes", ["samples,models,classes", "classes,models,samples", "samples,classes,models"])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("limits", [None, (64, 16, 32)])
-def test_npy_axes(
-    tmp_path: Path, axes: str, order: Any, limits: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_npy_axes(tmp_path: Path, axes: str, order: Any, limits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if limits:  # tiny scratch, gaps and runs: every branch of the span logic
         for name, value in zip(("SCRATCH", "GAP", "LONG_RUN"), limits, strict=True):
             monkeypatch.setattr(raw, name, value)
@@ -103,9 +99,7 @@ def test_npy_axes(
     assert found.axes == tuple(axes.split(","))
 
 
-@pytest.mark.parametrize(
-    "axes", ["folds,seeds,samples,classes", "seeds,samples,folds,classes", "samples,folds,seeds"]
-)
+@pytest.mark.parametrize("axes", ["folds,seeds,samples,classes", "seeds,samples,folds,classes", "samples,folds,seeds"])
 def test_npy_several_model_axes(tmp_path: Path, axes: str) -> None:
     names = axes.split(",")
     sizes = {"folds": 3, "seeds": 4, "samples": 53, "classes": 2}
@@ -162,9 +156,7 @@ def test_without_preadv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_more_than_two_to_the_31_elements(tmp_path: Path) -> None:
     m, n, path = 3, 1_000_000_007, tmp_path / "big.npy"
     with open(path, "wb") as stream:
-        np.lib.format.write_array_header_1_0(
-            stream, {"descr": "|u1", "fortran_order": False, "shape": (m, n)}
-        )
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": (m, n)})
         base = stream.tell()
         stream.truncate(base + m * n)  # a hole: takes no disk
     with open(path, "r+b") as stream:
@@ -294,9 +286,7 @@ CONTAINERS: dict[str, tuple[str, Callable[..., None]]] = {
 
 @pytest.mark.parametrize("name", CONTAINERS)
 @pytest.mark.parametrize(("tensor", "small"), [*((t, False) for t in TENSORS), ("f4-3d", True), ("u1", True)])
-def test_container(
-    tmp_path: Path, name: str, tensor: str, small: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_container(tmp_path: Path, name: str, tensor: str, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if small:  # the paths of large files: unpacking into a temporary file, slices smaller than the block
         monkeypatch.setattr(arrays, "SPOOL_MEMORY", 0)
         monkeypatch.setattr(raw, "SLICE_BYTES", 100)

@@ -82,9 +82,7 @@ def test_truncated_files(tmp_path: Path, suffix: str, share: float) -> None:
 
         pq.write_table(pa.table({"sample_id": np.arange(500), "a": array[0, :, 0]}), path)
     elif suffix == ".safetensors":
-        pytest.importorskip("safetensors.numpy", reason="safetensors is not installed").save_file(
-            {"a": array}, path
-        )
+        pytest.importorskip("safetensors.numpy", reason="safetensors is not installed").save_file({"a": array}, path)
     elif suffix == ".h5":
         with pytest.importorskip("h5py", reason="h5py is not installed").File(path, "w") as file:
             file["a"] = array

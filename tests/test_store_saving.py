@@ -54,9 +54,7 @@ class Failing:
     "full", [scores(dtype="f2"), scores(), scores(c=None, dtype=">f8"), labels(dtype=">i2"), labels()]
 )
 @pytest.mark.parametrize("size", [1, 100, 4000, 1 << 24])
-def test_round_trip(
-    tmp_path: Path, full: Any, size: int, temporary: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_round_trip(tmp_path: Path, full: Any, size: int, temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saving, "SAVE_BYTES", size)
     kind: Kind = "labels" if full.dtype.kind in "iu" else "proba"
     ids = [f"s{j}" for j in range(53)]
@@ -89,9 +87,7 @@ def test_converting_another_order(tmp_path: Path, axes: str, monkeypatch: pytest
 
 
 def test_everything_about_the_predictions_is_kept(tmp_path: Path) -> None:
-    given = Predictions.from_array(
-        scores(c=3, dtype="f8"), class_names="abc", model_ids=range(7), renormalize=True
-    )
+    given = Predictions.from_array(scores(c=3, dtype="f8"), class_names="abc", model_ids=range(7), renormalize=True)
     found = store.open_predictions(store.save_predictions(given, tmp_path / "p.npy"))
     for name in (
         "kind",
@@ -121,9 +117,7 @@ def test_onto_itself(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.to_array(), full)
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("x"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")]
-)
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_failure_in_the_middle_leaves_the_old_files(
     tmp_path: Path, error: BaseException, existing: bool, temporary: str, monkeypatch: pytest.MonkeyPatch
@@ -279,9 +273,7 @@ def test_a_folder_that_refuses(tmp_path: Path, temporary: str, monkeypatch: pyte
         return plain(path, flags, *args, **kw)
 
     monkeypatch.setattr(os, "open", refusing)
-    with pytest.raises(
-        OutputError, match=r"is not writable \(Permission denied\)\. Fix: check its permissions"
-    ):
+    with pytest.raises(OutputError, match=r"is not writable \(Permission denied\)\. Fix: check its permissions"):
         store.save_predictions(labels(), tmp_path / "p.npy")
     assert list(tmp_path.iterdir()) == []
 
@@ -342,9 +334,7 @@ def test_describe_a_folder(tmp_path: Path) -> None:
         for k in range(3):
             np.save(tmp_path / folder / f"{k}.npy", np.full(5, k))
     first, second = store.describe_input(tmp_path / "a"), store.describe_input(tmp_path / "b")
-    assert (
-        first["sha256"] == second["sha256"] == store.describe_input(str(tmp_path / "a" / "*.npy"))["sha256"]
-    )
+    assert first["sha256"] == second["sha256"] == store.describe_input(str(tmp_path / "a" / "*.npy"))["sha256"]
     assert first["size"] == 3 * (tmp_path / "a" / "0.npy").stat().st_size
     np.save(tmp_path / "b" / "1.npy", np.full(5, 9))
     assert store.describe_input(tmp_path / "b")["sha256"] != first["sha256"]

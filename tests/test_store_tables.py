@@ -72,9 +72,7 @@ def test_folder_of_csv(tmp_path: Path, spool: int, monkeypatch: pytest.MonkeyPat
 def test_folder_of_csv_with_class_names(tmp_path: Path) -> None:
     answers = [["b", "a", "b"], ["b", "b", "b"], ["c", "a", "a"]]
     for k, column in enumerate(answers):
-        write_rows(
-            tmp_path / "f" / f"{k}.csv", ["sample_id", "label"], [[j, v] for j, v in enumerate(column)]
-        )
+        write_rows(tmp_path / "f" / f"{k}.csv", ["sample_id", "label"], [[j, v] for j, v in enumerate(column)])
     found = store.open_predictions(tmp_path / "f")
     assert (found.class_names, found.n_classes) == (("a", "b", "c"), 3)
     assert found.to_array().tolist() == [[1, 0, 1], [1, 1, 1], [2, 0, 0]]
@@ -91,9 +89,7 @@ def test_folder_of_csv_without_ids_and_parquet(tmp_path: Path) -> None:
     for k in range(3):
         write_rows(tmp_path / "c" / f"{k}.csv", ["p1"], [[repr(float(v))] for v in full[k]])
         (tmp_path / "p").mkdir(exist_ok=True)
-        pq.write_table(
-            pa.table({"sample_id": list(range(53)), "p1": full[k]}), tmp_path / "p" / f"{k}.parquet"
-        )
+        pq.write_table(pa.table({"sample_id": list(range(53)), "p1": full[k]}), tmp_path / "p" / f"{k}.parquet")
     found = store.open_predictions(tmp_path / "c")
     assert found.sample_ids is None
     np.testing.assert_array_equal(found.to_array(), full[:3].astype("f8"))
@@ -132,9 +128,7 @@ def write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("order", ["models", "samples", "shuffled"])
 @pytest.mark.parametrize("spool", [0, 1 << 20])
-def test_long_table(
-    tmp_path: Path, suffix: str, order: str, spool: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_table(tmp_path: Path, suffix: str, order: str, spool: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raw, "SPOOL_MEMORY", spool)
     monkeypatch.setattr("rashomon_core.store.tables.BATCH_CELLS", 100)
     full, path = scores(dtype="f8"), tmp_path / f"t{suffix}"
@@ -172,9 +166,7 @@ def test_kind_decides_how_a_table_is_read(tmp_path: Path) -> None:
     assert store.open_predictions(tmp_path / "t.csv").kind == "labels"
     found = store.open_predictions(tmp_path / "t.csv", kind="logits")
     assert (found.kind, found.to_array().tolist()) == ("logits", [[0.0, 1.0], [1.0, 1.0]])
-    write_rows(
-        tmp_path / "both.csv", ["model_id", "sample_id", "label", "p0", "p1"], [["m", "s", 1, 0.25, 0.75]]
-    )
+    write_rows(tmp_path / "both.csv", ["model_id", "sample_id", "label", "p0", "p1"], [["m", "s", 1, 0.25, 0.75]])
     assert store.open_predictions(tmp_path / "both.csv", kind="proba").to_array().tolist() == [[[0.25, 0.75]]]
     assert store.open_predictions(tmp_path / "both.csv", kind="labels").to_array().tolist() == [[1]]
 
@@ -194,9 +186,7 @@ def test_whole_numbers_written_as_floats_are_labels_in_a_label_column(tmp_path: 
         ([["1", "0", "0"]], 1e-6),
     ],
 )
-def test_decimals_of_text_set_the_row_tolerance(
-    tmp_path: Path, rows: list[list[str]], tolerance: float
-) -> None:
+def test_decimals_of_text_set_the_row_tolerance(tmp_path: Path, rows: list[list[str]], tolerance: float) -> None:
     header = ["model_id", "sample_id", "p0", "p1", "p2"]
     write_rows(tmp_path / "t.csv", header, [["m", str(k), *row] for k, row in enumerate(rows)])
     found = store.open_predictions(tmp_path / "t.csv")
@@ -268,9 +258,7 @@ def test_native_pair(tmp_path: Path) -> None:
     found = store.open_predictions(tmp_path / "p.npy")
     same_blocks(found.source, full)
     assert (found.class_names, found.model_ids[1], found.axes[0]) == (("a", "b", "c"), "m1", "samples")
-    again = store.open_predictions(
-        tmp_path / "p.npy", axes="samples,models,classes", kind="proba", n_classes=3
-    )
+    again = store.open_predictions(tmp_path / "p.npy", axes="samples,models,classes", kind="proba", n_classes=3)
     assert again.shape == found.shape
 
 
@@ -300,9 +288,7 @@ def test_vectors_in_containers(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(store.open_vector(tmp_path / f"v{suffix}", name="weights", key="w"), y / 7)
 
 
-@pytest.mark.parametrize(
-    "vector", [np.arange(5, dtype=">i4"), np.array(["a", "bc", "d"]), np.eye(3, dtype="f2")]
-)
+@pytest.mark.parametrize("vector", [np.arange(5, dtype=">i4"), np.array(["a", "bc", "d"]), np.eye(3, dtype="f2")])
 def test_vectors_in_npy(tmp_path: Path, vector: Array) -> None:
     np.save(tmp_path / "v.npy", vector)
     found = store.open_vector(tmp_path / "v.npy", name="groups")
@@ -319,9 +305,7 @@ def test_strings_in_hdf5_and_zarr(tmp_path: Path) -> None:
 
 def test_vector_tables(tmp_path: Path) -> None:
     header = ["sample_id", "sex", "age", "w", "zip"]
-    write_rows(
-        tmp_path / "v.csv", header, [["b", "f", 3, 0.5, "01"], ["a", "m", 4, 1, "02"], ["c", "", "", 2, "03"]]
-    )
+    write_rows(tmp_path / "v.csv", header, [["b", "f", 3, 0.5, "01"], ["a", "m", 4, 1, "02"], ["c", "", "", 2, "03"]])
     read = store.open_vector
     path = tmp_path / "v.csv"
     assert read(path, name="groups", column="sex").tolist() == ["f", "m", ""]

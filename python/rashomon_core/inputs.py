@@ -46,15 +46,12 @@ class Inputs:
             raise UsageError("all sample weights of a split are zero. Fix: choose another selection")
         return Inputs(view, target, _pick(self.y, samples), groups, weights)
 
-    def target_rows(self) -> Array | None:
-        """Return the target's probabilities (N, C), one-hot when it gave labels only, or None without a target."""
+    def target_request(self) -> dict[str, Array | None]:
+        """Return the target for a Request: its probabilities, else its decisions, which count as one-hot rows."""
         if self.target is None:
-            return None
-        if self.target.scores is not None:
-            return self.target.scores
-        rows = np.zeros((self.view.n_samples, self.view.n_classes))
-        rows[np.arange(self.view.n_samples), self.target.decisions] = 1.0
-        return rows
+            return {}
+        scores = self.target.scores
+        return {"target_scores": scores, "target_labels": self.target.decisions if scores is None else None}
 
 
 def _pick(x: Array | None, samples: Array) -> Array | None:

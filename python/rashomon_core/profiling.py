@@ -309,7 +309,7 @@ class _Job:
                 threshold=self.threshold,
                 losses=(name,),
                 y=split.y,
-                target_scores=split.target_rows(),
+                **split.target_request(),
             )
         found = self.visit(split, request, "selecting")
         noise: dict[str, Any] | None = None
@@ -433,7 +433,7 @@ class _Job:
                 references=references,
                 losses=losses,
                 y=part.y,
-                target_scores=part.target_rows() if losses else None,
+                **(part.target_request() if losses else {}),
                 weights=w,
                 threshold=self.threshold,
                 ddof=self.ddof,

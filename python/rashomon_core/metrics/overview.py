@@ -17,7 +17,7 @@ from .decisions import rate_from_squares
 from .groups import fairness_over_set
 from .scores import divergence
 from .summary import CHUNK, describe
-from .visit import Visit, share, total
+from .visit import Visit, column_of, share, total
 
 __all__ = ["Overview", "extremes"]
 
@@ -140,31 +140,28 @@ class Overview:
         assert low is not None
         assert high is not None
         assert variance is not None
-        whole = slice(0, C)
 
         def width(c: int) -> Any:
             def read(start: int, stop: int) -> Array:
-                rows = slice(start, stop)
-                return high.read(rows, whole)[:, c].astype(np.float64) - low.read(rows, whole)[:, c]
+                result: Array = column_of(high, c, start, stop).astype(np.float64) - column_of(low, c, start, stop)
+                return result
 
             return read
 
         def spread(c: int) -> Any:
-            def read(start: int, stop: int) -> Array:
-                return variance.read(slice(start, stop), whole)[:, c]
-
-            return read
+            return lambda start, stop: column_of(variance, c, start, stop)
 
         def own_class(start: int, stop: int) -> Array:
-            rows, at = slice(start, stop), np.arange(stop - start)
-            c = np.zeros(stop - start, dtype=np.int64) if C == 1 else part.y[rows]  # type: ignore[index]
-            widths: Array = high.read(rows, whole)[at, c].astype(np.float64) - low.read(rows, whole)[at, c]
+            own = np.zeros(stop - start, dtype=np.int64) if C == 1 else part.y[start:stop]  # type: ignore[index]
+            widths = np.empty(stop - start)
+            for c in np.unique(own).tolist():
+                widths[own == c] = width(c)(start, stop)[own == c]
             return widths
 
         classes = range(2) if C == 1 else range(C)
         names = view.class_names or tuple(str(c) for c in classes)
         fits = self._fits(n)
-        chunk = max(1, min(CHUNK, self.memory // (256 * C)) // BLOCK) * BLOCK  # pieces have all columns
+        chunk = max(1, min(CHUNK, self.memory // 256) // BLOCK) * BLOCK
         columns = [0] if C == 1 else list(range(C))
         described = {c: describe(width(c), n, w, in_memory=fits, chunk=chunk) for c in columns}
         varied = {c: describe(spread(c), n, w, in_memory=fits, chunk=chunk) for c in columns}
@@ -198,9 +195,8 @@ class Overview:
         for name, sums in found.losses.items():
             values[name] = sums / scale
         if "cross_entropy" in values:
-            rows = part.target_rows()
-            assert rows is not None
-            values["kl_divergence"] = divergence(values["cross_entropy"], rows, part.weights)
+            assert part.target is not None
+            values["kl_divergence"] = divergence(values["cross_entropy"], part.target.scores, part.weights)
         arrays.update(values)
         ids = part.view.model_ids
         return {

@@ -113,25 +113,21 @@ def _loss(
     view = as_score_view(probs)
     w = as_weights(sample_weight, view.n_samples)
     truth = None if y is None else as_decisions(y, view.n_samples, view.n_classes, "y", view.class_names)
-    scores = None if target is None else target_scores(target, view)
+    answers = None if target is None else as_target(target, view)
     found = visit(
         view,
-        Request(losses=(name,), y=truth, target_scores=scores, weights=w),
+        Request(
+            losses=(name,),
+            y=truth,
+            target_scores=None if answers is None else answers.scores,
+            target_labels=None if answers is None or answers.scores is not None else answers.decisions,
+            weights=w,
+        ),
         threads=threads,
         memory=memory,
     )
     sums: Array = found.losses[name]
-    return sums / (view.n_samples if w is None else total(w)), scores, w
-
-
-def target_scores(target: object, view: Predictions) -> Array:
-    """Return the target's (N, max(2, C)) float64 scores; labels become one-hot rows."""
-    answers = as_target(target, view)
-    if answers.scores is not None:
-        return answers.scores
-    rows = np.zeros((view.n_samples, view.n_classes))
-    rows[np.arange(view.n_samples), answers.decisions] = 1.0
-    return rows
+    return sums / (view.n_samples if w is None else total(w)), None if answers is None else answers.scores, w
 
 
 def log_loss(
@@ -194,13 +190,13 @@ def kl_divergence(
     >>> rc.kl_divergence(np.array([[0.5, 0.5]]), np.array([1.0, 0.5]))
     array([0.5])
     """
-    mean, scores, w = _loss(probs, "cross_entropy", sample_weight, threads, memory, target=target)
-    assert scores is not None
-    return divergence(mean, scores, w)
+    return divergence(*_loss(probs, "cross_entropy", sample_weight, threads, memory, target=target))
 
 
-def divergence(mean_cross_entropy: Array, scores: Array, w: Array | None) -> Array:
-    """Return KL divergences in bits from mean cross-entropies in nats to the same target."""
+def divergence(mean_cross_entropy: Array, scores: Array | None, w: Array | None) -> Array:
+    """Return KL divergences in bits from mean cross-entropies in nats to the same target (None: it gave labels)."""
+    if scores is None:  # one-hot rows have no entropy
+        return mean_cross_entropy / LN2
     negative_entropy = _scores.row_entropies(scores)
     mean = total(negative_entropy, w) / (len(scores) if w is None else total(w))
     return (mean_cross_entropy + mean) / LN2
@@ -231,7 +227,9 @@ def _binary(probs: object, reference_scores: object, delta: float) -> tuple[Pred
         raise UsageError(f"delta metrics are for two classes, and there are {view.n_classes}")
     if not delta >= 0:
         raise UsageError(f"delta={delta} is negative")
-    return view, np.ascontiguousarray(target_scores(reference_scores, view)[:, 1])
+    answers = as_target(reference_scores, view)
+    scores = answers.decisions if answers.scores is None else answers.scores[:, 1]
+    return view, np.ascontiguousarray(scores, dtype=np.float64)
 
 
 def delta_ambiguity(

@@ -30,7 +30,7 @@ from rashomon_core.tiles import (
     run,
 )
 
-__all__ = ["LOSSES", "Reference", "Request", "Visit", "encode_vector", "share", "total", "visit"]
+__all__ = ["LOSSES", "Reference", "Request", "Visit", "column_of", "encode_vector", "share", "total", "visit"]
 
 Array = npt.NDArray[Any]
 LOSSES = _scores.LOSSES
@@ -77,7 +77,9 @@ class Request:
     agree: Array | None = None
     losses: Sequence[str] = ()
     y: Array | None = None
+    #: The target's probabilities (N, C) float64, or its decisions (N,), which count as one-hot rows.
     target_scores: Array | None = None
+    target_labels: Array | None = None
     weights: Array | None = None
     threshold: float | None = None
     ddof: int = 0
@@ -87,7 +89,11 @@ class Request:
 
 @dataclass
 class Visit:
-    """What a visit brought back; None: not asked for."""
+    """What a visit brought back; None: not asked for.
+
+    ``low``, ``high`` and ``variance`` are (N, columns) in memory, and (columns, N) when spilled: read them by
+    :func:`column_of`.
+    """
 
     plan: Plan
     seconds: float = 0.0
@@ -140,6 +146,13 @@ def total(values: Array, weights: Array | None = None, start: float = 0.0) -> fl
     for part in _scores.block_totals(np.ascontiguousarray(values, dtype=np.float64), weights).tolist():
         result += part
     return result
+
+
+def column_of(array: SpillArray, c: int, start: int, stop: int) -> Array:
+    """Return class c of samples start..stop of ``low``, ``high`` or ``variance``, wherever they are kept."""
+    if array.in_memory:
+        return array.array()[start:stop, c]
+    return array.read(slice(c, c + 1), slice(start, stop))[0]
 
 
 def share(flags: Array, weights: Array | None = None) -> float:
@@ -201,10 +214,11 @@ class _Visitor:
             per_sample += self.M * self.P // 8 + 1
         if request.decisions or (request.cells is not None and not self.cell_masks):
             per_sample += self.M * (1 if self.classes <= 256 else 2)
+        kept = 24 * self.N + (0 if request.target_scores is None else request.target_scores.nbytes)
         self.plan = plan(
             predictions,
             threads=threads,
-            memory=max(memory // 4, int(memory * 0.6) - 24 * self.N),  # what is kept for every sample comes first
+            memory=max(memory // 4, int(memory * 0.6) - kept),  # what is there for every sample comes first
             per_sample=per_sample,
             unit=BLOCK if self.sums else GROUP,
         )
@@ -214,8 +228,9 @@ class _Visitor:
         if request.ranges and not self.labels:
             width = self.columns * (2 * np.dtype(self.score_type).itemsize + 8)
             spill = request.spill and self.N * width > room // 2
+            shape2 = (self.columns, self.N) if spill else (self.N, self.columns)
             for name, kind in (("low", self.score_type), ("high", self.score_type), ("variance", np.float64)):
-                setattr(result, name, SpillArray((self.N, self.columns), kind, spill=spill))
+                setattr(result, name, SpillArray(shape2, kind, spill=spill))
         if request.moments and not self.labels:
             shape2 = (self.N, self.columns)
             result.moments = (np.empty(shape2, self.score_type), np.empty(shape2), np.empty(shape2))
@@ -273,12 +288,14 @@ class _Visitor:
         whole = self.plan.models >= M
         if result.low is not None and result.high is not None and result.variance is not None:
             for name, column in (("lo", result.low), ("hi", result.high), ("variance", result.variance)):
-                given[name] = column.place(rows, every, scratch, name)
-                places.append((column, given[name], rows, every))
+                if column.in_memory:
+                    given[name] = column.place(rows, every, scratch, name)
+                else:  # kept class by class, as it will be read
+                    given[name] = scratch.array(name, (S, self.columns), column.dtype)
+                    places.append((column, given[name].T, every, rows))
             if result.moments is not None:
                 given["shift"], given["s1"], given["s2"] = (a[rows] for a in result.moments)
                 given.pop("variance")
-                places.pop()
             elif not whole:
                 given["shift"] = scratch.array("shift", (S, self.columns), self.score_type)
                 given["s1"] = scratch.array("s1", (S, self.columns), np.float64)
@@ -314,6 +331,9 @@ class _Visitor:
                 given["y"] = np.ascontiguousarray(request.y[rows], dtype=np.int32)
             if request.target_scores is not None:
                 given["target"] = np.ascontiguousarray(request.target_scores[rows])
+            elif request.target_labels is not None:  # one-hot rows of this tile only
+                given["target"] = scratch.array("target", (S, max(2, self.columns)), np.float64, zero=True)
+                given["target"][np.arange(S), request.target_labels[rows]] = 1.0
             given["loss_lanes"] = np.zeros((len(LOSSES), M, 8))
             sums["losses"] = given["loss_totals"] = np.zeros((len(LOSSES), M, blocks))
             given["losses"] = tuple(request.losses)
@@ -338,7 +358,7 @@ class _Visitor:
                 view.validate()  # names the first bad value in (model, sample) order
                 raise InvalidInputError("bad values in the predictions", file=view.path, where=view.where(m0, n0))
         for array, block, r, c in places:
-            array.commit(block, r, c)
+            array.commit(np.ascontiguousarray(block), r, c)
         if result.decisions is not None:
             result.decisions[:, rows] = given["decisions"]
         if "votes" in given:

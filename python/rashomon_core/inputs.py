@@ -46,12 +46,15 @@ class Inputs:
             raise UsageError("all sample weights of a split are zero. Fix: choose another selection")
         return Inputs(view, target, _pick(self.y, samples), groups, weights)
 
-    def target_request(self) -> dict[str, Array | None]:
-        """Return the target for a Request: its probabilities, else its decisions, which count as one-hot rows."""
-        if self.target is None:
-            return {}
-        scores = self.target.scores
-        return {"target_scores": scores, "target_labels": self.target.decisions if scores is None else None}
+    @property
+    def target_scores(self) -> Array | None:
+        """The target's probabilities (N, C), when it gave any."""
+        return None if self.target is None else self.target.scores
+
+    @property
+    def target_labels(self) -> Array | None:
+        """The target's decisions (N,), when it gave no probabilities: they count as one-hot rows."""
+        return None if self.target is None or self.target.scores is not None else self.target.decisions
 
 
 def _pick(x: Array | None, samples: Array) -> Array | None:

@@ -491,7 +491,7 @@ class Predictions:
             for start in range(0, self.n_samples, step):
                 stop = min(start + step, self.n_samples)
                 block = _native(self.source.read(slice(k, k + 1), slice(start, stop)))[0]
-                low, high = int(block.min()), int(block.max())
+                low, high = 0 if block.dtype.kind in "bu" else int(block.min()), int(block.max())
                 if low < 0 or high >= limit:
                     at = int(np.argmax((block < 0) | (block >= limit)))
                     stated = f" (classes stated: {limit})" if self.declared_classes else ""

@@ -309,7 +309,8 @@ class _Job:
                 threshold=self.threshold,
                 losses=(name,),
                 y=split.y,
-                **split.target_request(),
+                target_scores=split.target_scores,
+                target_labels=split.target_labels,
             )
         found = self.visit(split, request, "selecting")
         noise: dict[str, Any] | None = None
@@ -433,7 +434,8 @@ class _Job:
                 references=references,
                 losses=losses,
                 y=part.y,
-                **(part.target_request() if losses else {}),
+                target_scores=part.target_scores if losses else None,
+                target_labels=part.target_labels if losses else None,
                 weights=w,
                 threshold=self.threshold,
                 ddof=self.ddof,
@@ -473,6 +475,7 @@ class _Job:
             ddof=self.ddof,
             size=self.size,
             memory=self.memory,
+            threads=self.threads,
             keep_arrays=self.keep_arrays,
         )
         numbers = overview.numbers()

@@ -200,8 +200,19 @@ class Profile:
     _results: dict[str, Any] = field(repr=False)
 
     def results(self) -> dict[str, Any]:
-        """Return every metric as an object of plain numbers (see docs/design.md); no NaN, null has a reason."""
+        """Return every metric as an object of plain numbers (see docs/design.md); no NaN, null has a reason.
+
+        Quantiles over samples are computed when this is first called.
+        """
+        for name, value in self._results.items():
+            if callable(value):
+                self._results[name] = value()
         return copy.deepcopy(self._results)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle plain numbers, not what would compute them."""
+        self.results()
+        return self.__dict__
 
     def to_dict(self) -> dict[str, Any]:
         """Return parameters, results, status, warnings and resources as plain Python objects."""

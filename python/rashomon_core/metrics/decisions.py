@@ -16,7 +16,7 @@ from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import parse_memory, parse_threads
 from rashomon_core.vectors import as_decisions, as_label_view, as_score_view, as_weights
 
-from .visit import Reference, Request, pairwise, share, total, visit
+from .visit import Reference, Request, pairwise, settle_classes, share, total, visit
 
 __all__ = [
     "ambiguity",
@@ -325,7 +325,10 @@ def _pairs(
     view: Predictions, w: Array | None, threads: int | None, memory: int | str | None, *, matrix: bool
 ) -> tuple[Array | None, float, tuple[int, int]]:
     pool, budget = parse_threads(threads), parse_memory(memory)
-    planes = visit(view, Request(planes=True), threads=threads, memory=memory, label="reading").planes
+    view, found = settle_classes(
+        view, 0, lambda v: visit(v, Request(planes=True), threads=threads, memory=memory, label="reading")
+    )
+    planes = found.planes
     assert planes is not None
     M = view.n_models
     full = np.zeros((M, M), dtype=np.int64 if w is None else np.float64) if matrix else None

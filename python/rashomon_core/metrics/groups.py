@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rashomon_core.errors import UsageError
+from rashomon_core.predictions import Predictions
 from rashomon_core.results import FAIRNESS, GroupRates
 from rashomon_core.vectors import Groups, as_decisions, as_groups, as_label_view, as_weights
 
 from .decisions import with_classes
-from .visit import Request, visit
+from .visit import Request, Visit, settle_classes, visit
 
 __all__ = ["fairness_over_set", "group_rates"]
 
@@ -72,16 +73,18 @@ def group_rates(
     if n_classes is not None:
         view = with_classes(view, n_classes)
     truth = None if y is None else as_decisions(y, n, view.declared_classes, "y", view.class_names)
-    if view.declared_classes is None and truth is not None:
-        view = with_classes(view, max(view.n_classes, int(truth.max()) + 1))
-    if truth is not None:
+    if view.declared_classes is not None and truth is not None:
         truth = as_decisions(truth, n, view.n_classes, "y")
+    named = as_groups(groups, n, missing=missing)
+    w = as_weights(sample_weight, n)
+
+    def count(view: Predictions) -> Visit:
+        codes, cells = cell_codes(named, truth, view.n_classes)
+        return visit(view, Request(cells=codes, n_cells=cells, weights=w), threads=threads, memory=memory)
+
+    view, found = settle_classes(view, 0 if truth is None else int(truth.max()) + 1, count)
     if not 0 <= positive < view.n_classes:
         raise UsageError(f"positive={positive} is not one of the classes 0..{view.n_classes - 1}")
-    named = as_groups(groups, n, missing=missing)
-    codes, cells = cell_codes(named, truth, view.n_classes)
-    w = as_weights(sample_weight, n)
-    found = visit(view, Request(cells=codes, n_cells=cells, weights=w), threads=threads, memory=memory)
     assert found.cells is not None
     return rates_of(found.cells, named, truth is not None, positive)
 

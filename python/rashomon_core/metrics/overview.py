@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from rashomon_core.inputs import Inputs
 from rashomon_core.results import GroupRates
-from rashomon_core.tiles import BLOCK
+from rashomon_core.tiles import BLOCK, run
 
 from . import sets
 from .decisions import rate_from_squares
@@ -48,11 +49,12 @@ class Overview:
     ddof: int
     size: int | None
     memory: int
+    threads: int
     keep_arrays: bool
     arrays: dict[str, Array] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, Any]:
-        """Return the metrics by name; "losses" may be empty."""
+        """Return the metrics by name, what takes sorting as a function to call later; "losses" may be empty."""
         part, found, reference_name = self.part, self.found, self.reference_name
         largest, rates, target_rates = self.largest, self.rates, self.target_rates
         view, w = part.view, part.weights
@@ -97,20 +99,22 @@ class Overview:
                 out["pairwise_ambiguity"]["size_matched"] = {"m": self.size, "value": value}
             squares = found.vote_squares
 
+            kept = rate_from_squares(squares, M, self.ddof) if self.keep_arrays else None
+
             def rate(start: int, stop: int) -> Array:
-                return rate_from_squares(squares[start:stop], M, self.ddof)
+                return rate_from_squares(squares[start:stop], M, self.ddof) if kept is None else kept[start:stop]
 
             if self.ddof == 1 and M == 1:
                 out["disagreement_rate"] = None
             else:
-                out["disagreement_rate"] = {
+                out["disagreement_rate"] = lambda: {
                     **describe(rate, n, w, in_memory=self._fits(n)),
                     "ddof": self.ddof,
                 }
             mean = 0.0 if M == 1 else _mean_pairs(squares, M, w)
             out["pairwise_disagreement"] = {"mean": mean, "max": 0.0, "argmax": None}
-            if self.keep_arrays:
-                arrays["disagreement_rate"] = rate_from_squares(squares, M, self.ddof)
+            if kept is not None:
+                arrays["disagreement_rate"] = kept
         if largest is not None:
             value = float(largest[0] / scale)
             pair = [view.model_ids[k] for k in largest[1]]
@@ -125,7 +129,12 @@ class Overview:
             out.get("pairwise_disagreement", {}).pop("max", None)
             out.get("pairwise_disagreement", {}).pop("argmax", None)
         if found.low is not None:
-            self._ranges(part, found, out)
+            ranges = functools.cache(lambda: self._ranges(part, found))
+            out["viable_prediction_range"] = lambda: ranges()["viable_prediction_range"]
+            if self.ddof < M:
+                out["score_variance"] = lambda: ranges()["score_variance"]
+            if self.keep_arrays and found.high is not None and found.variance is not None:
+                arrays.update(low=found.low.array(), high=found.high.array(), score_variance=found.variance.array())
         out["losses"] = self._losses(part, found, shares, scale, arrays)
         if rates is not None:
             out["fairness"] = fairness_over_set(rates, target_rates, self.fairness_threshold)
@@ -134,7 +143,8 @@ class Overview:
     def _fits(self, n: int) -> bool:
         return self.keep_arrays or n * 40 < self.memory // 8
 
-    def _ranges(self, part: Inputs, found: Visit, out: dict[str, Any]) -> None:
+    def _ranges(self, part: Inputs, found: Visit) -> dict[str, Any]:
+        """Summarise widths and variances class by class; sorting them costs as much as reading many models."""
         view, w, n, C = part.view, part.weights, part.view.n_samples, part.view.columns
         low, high, variance = found.low, found.high, found.variance
         assert low is not None
@@ -163,21 +173,28 @@ class Overview:
         fits = self._fits(n)
         chunk = max(1, min(CHUNK, self.memory // 256) // BLOCK) * BLOCK
         columns = [0] if C == 1 else list(range(C))
-        described = {c: describe(width(c), n, w, in_memory=fits, chunk=chunk) for c in columns}
-        varied = {c: describe(spread(c), n, w, in_memory=fits, chunk=chunk) for c in columns}
+        readers = [read(c) for read in (width, spread) for c in columns]
+        if part.y is not None:
+            readers.append(own_class)
+        in_turn: list[dict[str, float]] = []
+        run(
+            readers,
+            lambda read, _: describe(read, n, w, in_memory=fits, chunk=chunk),
+            lambda _, numbers: in_turn.append(numbers),
+            threads=self.threads if fits else 1,
+            label="summarising",
+        )
+        described = dict(zip(columns, in_turn, strict=False))
+        varied = dict(zip(columns, in_turn[len(columns) :], strict=False))
         entry: dict[str, Any] = {"classes": {names[c]: described[0 if C == 1 else c] for c in classes}}
         if view.n_classes == 2:
             entry["positive"] = described[0 if C == 1 else self.positive]
         if part.y is not None:
-            entry["true_class"] = describe(own_class, n, w, in_memory=fits, chunk=chunk)
-        out["viable_prediction_range"] = entry
-        if view.n_models > self.ddof:
-            out["score_variance"] = {
-                "classes": {names[c]: varied[0 if C == 1 else c] for c in classes},
-                "ddof": self.ddof,
-            }
-        if self.keep_arrays:
-            self.arrays.update(low=low.array(), high=high.array(), score_variance=variance.array())
+            entry["true_class"] = in_turn[-1]
+        return {
+            "viable_prediction_range": entry,
+            "score_variance": {"classes": {names[c]: varied[0 if C == 1 else c] for c in classes}, "ddof": self.ddof},
+        }
 
     def _losses(
         self, part: Inputs, found: Visit, shares: Any, scale: float, arrays: dict[str, Array]

@@ -7,16 +7,17 @@ is one implementation of each number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from rashomon_core import _decisions, _encode, _scores
 from rashomon_core.errors import InvalidInputError, UsageError
-from rashomon_core.predictions import Predictions
+from rashomon_core.predictions import MAX_CLASSES, Predictions
 from rashomon_core.tiles import (
     BLOCK,
     GROUP,
@@ -33,6 +34,9 @@ from rashomon_core.tiles import (
 __all__ = ["LOSSES", "Reference", "Request", "Visit", "column_of", "encode_vector", "share", "total", "visit"]
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
+#: Labels of the first model that are looked at to guess the number of classes.
+FIRST = 1 << 20
 LOSSES = _scores.LOSSES
 #: Planes and per-sample columns may take this part of the budget in memory; beyond it they spill.
 KEPT_PART = 0.25
@@ -151,8 +155,8 @@ def total(values: Array, weights: Array | None = None, start: float = 0.0) -> fl
 def column_of(array: SpillArray, c: int, start: int, stop: int) -> Array:
     """Return class c of samples start..stop of ``low``, ``high`` or ``variance``, wherever they are kept."""
     if array.in_memory:
-        return array.array()[start:stop, c]
-    return array.read(slice(c, c + 1), slice(start, stop))[0]
+        return np.asarray(array.array()[start:stop, c])
+    return np.asarray(array.read(slice(c, c + 1), slice(start, stop))[0])
 
 
 def share(flags: Array, weights: Array | None = None) -> float:
@@ -178,6 +182,35 @@ def visit(
         At the first bad value in (model, sample) order, whatever the tiles and threads.
     """
     return _Visitor(predictions, request, parse_threads(threads), parse_memory(memory)).go(label)
+
+
+def settle_classes(view: Predictions, least: int, attempt: Callable[[Predictions], T]) -> tuple[Predictions, T]:
+    """Return ``attempt`` of labels whose number of classes, at least ``least``, is what the labels use.
+
+    Instead of a scan before the reading, it is tried with the classes of the first model, which are those of all or
+    else the kernel refuses a label; only then the labels are scanned. Anything else is attempted as it is.
+    """
+    if view.kind != "labels" or view.declared_classes is not None:
+        return view, attempt(view)
+
+    def stated(classes: int) -> Predictions:
+        return Predictions.from_source(
+            view.source,
+            kind="labels",
+            axes=view.axes,
+            n_classes=classes,
+            model_ids=view.model_ids,
+            sample_ids=view.sample_ids,
+        )
+
+    first = view.source.read(slice(0, 1), slice(0, min(view.n_samples, FIRST)))
+    guess = max(2, least, int(first.max()) + 1)
+    if "n_classes" not in vars(view) and guess <= MAX_CLASSES:
+        tried = stated(guess)
+        with contextlib.suppress(InvalidInputError):
+            return tried, attempt(tried)
+    tried = stated(max(least, view.n_classes))
+    return tried, attempt(tried)
 
 
 class _Visitor:

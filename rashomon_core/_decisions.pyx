@@ -17,6 +17,13 @@ cdef inline Py_ssize_t _least(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return a if a < b else b
 
 
+cdef int _check_rows(object planes) except -1:
+    """Models may lie at any distance; each model's planes are contiguous."""
+    if planes.size and not planes[0].flags.c_contiguous:
+        raise ValueError("internal: the planes of a model are not contiguous")
+    return 0
+
+
 def pair_counts(left, right, out) -> None:
     """Add to ``out[i, j]`` the number of samples on which model i of ``left`` and model j of ``right`` differ.
 
@@ -27,21 +34,24 @@ def pair_counts(left, right, out) -> None:
     out : (A, B) int64, rows contiguous
     """
     cdef const rc_table *t = leaves()
-    cdef const uint64_t[:, :, :, ::1] a = left, b = right
+    _check_rows(left)
+    _check_rows(right)
+    cdef const uint64_t[:, :, :, :] a = left, b = right
     cdef int64_t[:, ::1] o = out
     cdef Py_ssize_t A = a.shape[0], B = b.shape[0], G = a.shape[1], P = a.shape[2], i, j, g, m
-    # groups of a chunk: 8 KB of a row, so that four rows stay in the first-level cache while four others stream
-    cdef Py_ssize_t chunk = 128 // P
+    # groups of a chunk: 8 KB of a row with one plane, 4 KB with more, so that four rows stay in the first-level cache
+    # while four others stream
+    cdef Py_ssize_t chunk = 128 if P == 1 else 64 // P if P < 64 else 1
     if A == 0 or B == 0 or G == 0:
         return
-    cdef Py_ssize_t row = G * P * 8, ldo = B
+    cdef Py_ssize_t left_row = a.strides[0] // 8, right_row = b.strides[0] // 8, ldo = B
     with nogil:
         g = 0
         while g < G:
             m = _least(chunk, G - g)
             for i in range(0, A, 4):
                 for j in range(0, B, 4):
-                    t.pair_counts(&a[i, g, 0, 0], row, _least(4, A - i), &b[j, g, 0, 0], row, _least(4, B - j),
+                    t.pair_counts(&a[i, g, 0, 0], left_row, _least(4, A - i), &b[j, g, 0, 0], right_row, _least(4, B - j),
                                   m, P, &o[i, j], ldo)
             g += m
 
@@ -55,7 +65,8 @@ def versus(planes, reference, out, mask=None, union=None) -> None:
     mask : (G, 8) uint64, optional;  union : (G, 8) uint64, optional, ORed with every difference
     """
     cdef const rc_table *t = leaves()
-    cdef const uint64_t[:, :, :, ::1] a = planes
+    _check_rows(planes)
+    cdef const uint64_t[:, :, :, :] a = planes
     cdef const uint64_t[:, :, ::1] r = reference
     cdef const uint64_t[:, ::1] m
     cdef uint64_t[:, ::1] u
@@ -83,7 +94,9 @@ def pair_weighted(left, right, weights, out) -> None:
     ``weights`` is (G * 512,) float64 with zeros behind the last sample.
     """
     cdef const rc_table *t = leaves()
-    cdef const uint64_t[:, :, :, ::1] a = left, b = right
+    _check_rows(left)
+    _check_rows(right)
+    cdef const uint64_t[:, :, :, :] a = left, b = right
     cdef const double[::1] w = weights
     cdef double[:, ::1] o = out
     cdef Py_ssize_t i, j, g, m, l, A = a.shape[0], B = b.shape[0], G = a.shape[1], P = a.shape[2]
@@ -112,7 +125,8 @@ def cell_counts(planes, masks, n_classes: int, out) -> None:
     planes : (M, G, P, 8) uint64;  masks : (cells, G, 8) uint64;  out : (M, cells, C) int64
     """
     cdef const rc_table *t = leaves()
-    cdef const uint64_t[:, :, :, ::1] a = planes
+    _check_rows(planes)
+    cdef const uint64_t[:, :, :, :] a = planes
     cdef const uint64_t[:, :, ::1] x = masks
     cdef int64_t[:, :, ::1] o = out
     cdef Py_ssize_t k, M = a.shape[0], G = a.shape[1], P = a.shape[2], cells = x.shape[0], C = n_classes

@@ -347,7 +347,7 @@ class SpillArray:
 
     _file: Any = None
 
-    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, spill: bool = False) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, spill: bool = False, odd: bool = False) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._item = math.prod(shape[2:]) * self.dtype.itemsize
         self._memory: Array | None = None
@@ -356,7 +356,12 @@ class SpillArray:
             weakref.finalize(self, self._file.close)  # a memory map of it has its own handle
             self._file.truncate(math.prod(shape) * self.dtype.itemsize)
         else:
-            self._memory = np.empty(shape, dtype=self.dtype)
+            # an odd distance between rows: rows at distances of powers of two compete for the same cache sets
+            self._memory = (
+                np.empty((shape[0], shape[1] | 1, *shape[2:]), self.dtype)[:, : shape[1]]
+                if odd
+                else np.empty(shape, self.dtype)
+            )
 
     def __del__(self) -> None:
         """Give the temporary file back."""
@@ -391,10 +396,10 @@ class SpillArray:
             self._write(_bytes(block[k]), (row * self.shape[1] + columns.start) * self._item)
 
     def read(self, rows: slice, columns: slice | None = None) -> Array:
-        """Return ``[rows, columns]`` as a contiguous array (a view of memory where that is contiguous)."""
+        """Return ``[rows, columns]``: a view of memory, or a new array read from the file."""
         columns = slice(0, self.shape[1]) if columns is None else columns
         if self._memory is not None:
-            return np.ascontiguousarray(self._memory[rows, columns])
+            return self._memory[rows, columns]
         count, width = rows.stop - rows.start, columns.stop - columns.start
         out = np.empty((count, width, *self.shape[2:]), dtype=self.dtype)
         if width == self.shape[1]:

@@ -277,7 +277,7 @@ class _Visitor:
             result.agree = np.empty(self.N, dtype=np.int32)
         if request.planes:
             shape = (self.M, self.G, self.P, 8)
-            result.planes = SpillArray(shape, np.uint64, spill=room < self.M * self.G * self.P * 64)
+            result.planes = SpillArray(shape, np.uint64, spill=room < self.M * self.G * self.P * 64, odd=True)
         if request.decisions:
             result.decisions = np.empty((self.M, self.N), dtype=np.uint8 if self.classes <= 256 else np.uint16)
         R = len(request.references)

@@ -125,7 +125,7 @@ def test_targets_of_every_kind() -> None:
     binary = as_target(np.array([0.1, 0.8, 0.5, 0.6], dtype=np.float32), VIEW)
     assert binary.decisions.tolist() == [0, 1, 0, 1]
     assert binary.scores is not None
-    assert binary.scores[:, 1].tolist() == np.array([0.1, 0.8, 0.5, 0.6], dtype=np.float32).astype(float).tolist()
+    assert binary.scores.tolist() == np.array([0.1, 0.8, 0.5, 0.6], dtype=np.float32).astype(float).tolist()
     both = as_target(SCORES[0], VIEW)
     assert both.decisions.tolist() == [0, 1, 0, 1]
     assert as_target(SCORES[0], VIEW, threshold=0.5).decisions.tolist() == [0, 1, 1, 1]

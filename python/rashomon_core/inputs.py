@@ -48,7 +48,7 @@ class Inputs:
 
     @property
     def target_scores(self) -> Array | None:
-        """The target's probabilities (N, C), when it gave any."""
+        """The target's probabilities, (N, C) or (N,) P(class 1), when it gave any."""
         return None if self.target is None else self.target.scores
 
     @property

@@ -117,7 +117,7 @@ def as_weights(sample_weight: object, n: int) -> Array | None:
 def as_decisions(
     labels: object, n: int, n_classes: int | None, name: str, class_names: Sequence[str] | None = None
 ) -> Array:
-    """Return (N,) int64 class indices from integers, integer-valued floats or class names."""
+    """Return (N,) class indices, as narrow as they can be, from integers, integer-valued floats or class names."""
     y = _to_numpy(labels, name)
     if y.ndim == 2 and 1 in y.shape and y.size == n:
         y = y.reshape(-1)
@@ -145,7 +145,7 @@ def as_decisions(
             value=y[i],
             fix="labels are class indices from 0; state n_classes if there are more classes",
         )
-    return y.astype(np.int64)
+    return y.astype(label_type(int(y.max()) + 1 if n_classes is None else n_classes))
 
 
 def _named_classes(y: Array, name: str, class_names: Sequence[str] | None) -> Array:
@@ -171,7 +171,7 @@ def _named_classes(y: Array, name: str, class_names: Sequence[str] | None) -> Ar
 
 @dataclass(frozen=True)
 class Target:
-    """The target's answers: decisions (N,), and scores (N, C) float64 when it gave scores."""
+    """The target's answers: decisions (N,), and when it gave scores these, (N, C), or (N,) P(class 1); any float."""
 
     decisions: Array
     scores: Array | None
@@ -205,10 +205,7 @@ def as_target(target: object, view: Predictions, *, threshold: float | None = No
     except InvalidInputError as error:
         where = (error.where or "").removeprefix("model 0, ")
         raise InvalidInputError(f"the target has {error.what}", where=where, value=error.value, fix=error.fix) from None
-    decisions = decide_vector(t, threshold)
-    wide = t.astype(np.float64)
-    scores = np.stack([1.0 - wide, wide], axis=1) if t.ndim == 1 else np.ascontiguousarray(wide)
-    return Target(decisions, scores)
+    return Target(decide_vector(t, threshold), t)
 
 
 def _converted(target: Predictions, view: Predictions, threshold: float | None) -> Target:
@@ -226,10 +223,21 @@ def _converted(target: Predictions, view: Predictions, threshold: float | None) 
         decisions = decide_vector(raw[0] if threshold is None else p, threshold)
         return Target(decisions, np.ascontiguousarray(p))
     if target.kind == "logits" and threshold is None:
-        decisions = (raw[0] > 0).astype(np.int64)
+        decisions = (raw[0] > 0).astype(np.uint8)
     else:
         decisions = decide_vector(p[:, 0], threshold)
-    return Target(decisions, np.concatenate([1.0 - p, p], axis=1))
+    return Target(decisions, np.ascontiguousarray(p[:, 0]))
+
+
+def label_type(n_classes: int) -> type[np.unsignedinteger[Any]]:
+    """Return the smallest type that holds class indices: vectors of samples are kept whole while files stream."""
+    return np.uint8 if n_classes <= 256 else np.uint16 if n_classes <= 65_536 else np.uint64
+
+
+def target_rows(scores: Array, rows: slice) -> Array:
+    """Return a target's probabilities of some samples as (n, C) float64; P(class 1) alone becomes two columns."""
+    part = scores[rows].astype(np.float64)
+    return np.stack([1.0 - part, part], axis=1) if part.ndim == 1 else np.ascontiguousarray(part)
 
 
 def decide_vector(t: Array, threshold: float | None) -> Array:
@@ -241,7 +249,7 @@ def decide_vector(t: Array, threshold: float | None) -> Array:
         decided = t[:, 1].astype(np.float64) >= threshold
     else:
         decided = np.argmax(t, axis=1)
-    return decided.astype(np.int64)
+    return decided.astype(label_type(2 if t.ndim == 1 else t.shape[1]))
 
 
 def as_reference(

@@ -30,6 +30,7 @@ from rashomon_core.tiles import (
     read_block,
     run,
 )
+from rashomon_core.vectors import target_rows
 
 __all__ = ["LOSSES", "Reference", "Request", "Visit", "column_of", "encode_vector", "share", "total", "visit"]
 
@@ -81,7 +82,7 @@ class Request:
     agree: Array | None = None
     losses: Sequence[str] = ()
     y: Array | None = None
-    #: The target's probabilities (N, C) float64, or its decisions (N,), which count as one-hot rows.
+    #: The target's probabilities (N, C) or (N,) P(class 1), or its decisions (N,), which count as one-hot rows.
     target_scores: Array | None = None
     target_labels: Array | None = None
     weights: Array | None = None
@@ -363,7 +364,7 @@ class _Visitor:
             if request.y is not None:
                 given["y"] = np.ascontiguousarray(request.y[rows], dtype=np.int32)
             if request.target_scores is not None:
-                given["target"] = np.ascontiguousarray(request.target_scores[rows])
+                given["target"] = target_rows(request.target_scores, rows)
             elif request.target_labels is not None:  # one-hot rows of this tile only
                 given["target"] = scratch.array("target", (S, max(2, self.columns)), np.float64, zero=True)
                 given["target"][np.arange(S), request.target_labels[rows]] = 1.0

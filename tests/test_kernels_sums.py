@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import naive
@@ -13,85 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
+from test_kernels_scores import assert_same_bits, block_totals, in_order, log, on_each_isa
 
-from rashomon_core import _cpu, _encode, _scores
+from rashomon_core import _cpu, _scores
 
 Array = NDArray[Any]
 quick = settings(deadline=None, max_examples=40)
-COLUMNS = (*range(34), 100, 300)  # 0: labels
-EVERY_DTYPE = (0, 1, 2, 3, 4, 5, 8, 17, 33)
-SOME_COLUMNS = (0, 1, 1, 2, 2, 3, 4, 5, 7, 8, 10, 16, 17, 25, 32, 33, 49, 65, 100, 300)
-LOSSES = _scores.LOSSES
-
-
-def on_each_isa(run: Callable[[], Any]) -> list[Any]:
-    """Run once on every instruction set of this machine."""
-    before = _cpu.isa_active()
-    results = []
-    try:
-        for name in _cpu.isa_available():
-            _cpu.isa_select(name)
-            results.append(run())
-    finally:
-        _cpu.isa_select(before)
-    return results
-
-
-def to_planes(decisions: Array, n_classes: int) -> NDArray[np.uint64]:
-    """Bit planes (M, groups, P, 8); test_kernels_encode.py holds the encoder to its definition."""
-    d = np.ascontiguousarray(decisions, dtype=np.uint8 if n_classes <= 256 else np.uint16)
-    shape = (len(d), _encode.group_count(d.shape[1]), _encode.plane_count(n_classes), 8)
-    out = np.empty(shape, dtype=np.uint64)
-    _encode.encode(d, out)
-    return out
-
-
-def to_words(flags: Array) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(to_planes(flags, 2)[:, :, 0, :])
-
-
-def fold(lanes: Array) -> Array:
-    """Eight lanes (the last axis) in the one fixed order."""
-    l = np.moveaxis(lanes, -1, 0)
-    return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
-
-
-def in_order(x: Array, axis: int = -1) -> Array:
-    """Sum over one axis, one after the other from 0 (accumulate() adds in order, sum() does not)."""
-    return 0.0 + np.add.accumulate(x, axis=axis).take(-1, axis=axis)
-
-
-def lane_sum(x: Array, length: int) -> Array:
-    """Sums over runs of `length` (a multiple of 8) of the last axis: (..., runs)."""
-    runs = -(-x.shape[-1] // length)
-    padded = np.zeros((*x.shape[:-1], runs * length))
-    padded[..., : x.shape[-1]] = x
-    return fold(in_order(padded.reshape(*x.shape[:-1], runs, length // 8, 8), axis=-2))
-
-
-def block_totals(x: Array, w: Array | None) -> Array:
-    """Totals over blocks of 4,096 samples (the last axis); a weight of 0 adds nothing, whatever x."""
-    if w is not None:
-        with np.errstate(invalid="ignore"):
-            x = np.where(w == 0, 0.0, w * x)
-    return lane_sum(x, 4096)
-
-
-def log(x: Array) -> Array:
-    return _encode.log_exp(np.ascontiguousarray(x, dtype=np.float64).ravel())[0].reshape(x.shape)
-
-
-def exp(x: Array) -> Array:
-    return _encode.log_exp(np.ascontiguousarray(x, dtype=np.float64).ravel())[1].reshape(x.shape)
-
-
-def assert_same_bits(got: Array, expected: Array) -> None:
-    """Same numbers, signs of zero included; any NaN is a NaN."""
-    assert got.dtype == expected.dtype
-    if got.dtype.kind == "f":
-        assert_array_equal(np.isnan(got), np.isnan(expected))
-        got, expected = np.nan_to_num(got), np.nan_to_num(expected)
-    assert got.tobytes() == expected.tobytes()
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ DIRECTIVES = {
 CSRC = "rashomon_core/csrc"
 HEADERS = sorted(f"{CSRC}/{name}" for name in os.listdir(CSRC) if name.endswith(".h"))
 # Only _cpu carries compiled leaves; the other modules reach them through its function table.
-SOURCES = {"_cpu": [f"{CSRC}/dispatch.c"], "_encode": [], "_decisions": [], "_scores": []}
+SOURCES = {"_cpu": [f"{CSRC}/dispatch.c"], "_encode": [], "_decisions": [], "_scores": [], "_capacity": []}
 
 setup(
     ext_modules=cythonize(

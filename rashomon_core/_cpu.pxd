@@ -36,6 +36,16 @@ cdef extern from "dispatch.h" nogil:
     ctypedef struct rc_cell64:
         pass
 
+    enum: RC_NEWTON
+    enum: RC_BLAHUT_ARIMOTO
+    ctypedef struct rc_capacity_rule:
+        double tol
+        int method
+        Py_ssize_t max_scans, max_rounds
+    ctypedef struct rc_capacity:
+        double lower, upper
+        int32_t scans, steps, status, reserved
+
     ctypedef struct rc_table:
         const char *name
         Py_ssize_t (*decide_f32)(const float *, Py_ssize_t, Py_ssize_t, const rc_rule *, uint8_t *, uint16_t *) noexcept nogil
@@ -73,5 +83,12 @@ cdef extern from "dispatch.h" nogil:
         void (*distances_f32)(const float *, Py_ssize_t, Py_ssize_t, const double *, double *, double *, double *) noexcept nogil
         void (*distances_f64)(const double *, Py_ssize_t, Py_ssize_t, const double *, double *, double *, double *) noexcept nogil
         float (*read_peak)(const float *, Py_ssize_t) noexcept nogil
+        size_t (*capacity_work)(Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*capacity)(const void *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const rc_capacity_rule *,
+                         char *, rc_capacity *, double *) noexcept nogil
+        void (*capacity_pairs)(const double *, const double *, const double *, const double *, Py_ssize_t, double *,
+                               double *) noexcept nogil
+        void (*gaps_f32)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
+        void (*gaps_f64)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
 
 cdef const rc_table *leaves() except NULL

@@ -30,6 +30,9 @@
 #define restrict __restrict
 #endif
 
+#define RC_TINY 0x1p-120    /* what doubles above 0 become at least in a float copy */
+#define RC_MISSING 0x1p-960 /* a class with less is missing from a mixture */
+
 #define RC_ISA base
 #define RC_LEVEL 0
 #include "leaves.h"

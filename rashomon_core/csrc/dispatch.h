@@ -1,6 +1,6 @@
 /* The function table: every leaf loop of the library, once per instruction set.
  *
- * Leaves are written once (encode.h, decisions.h, scores.h) and compiled once per instruction set by dispatch.c.
+ * Leaves are written once (encode.h, decisions.h, scores.h, capacity.h) and compiled once per instruction set by dispatch.c.
  * They take ranges, own no memory and start no threads. Layouts:
  *
  *   planes   uint64 [groups][P][8] per model: bit s of word w of plane p in group g is bit p of the decision of
@@ -37,6 +37,17 @@ typedef struct {
  * its square. */
 typedef struct { float lo[16], hi[16], shift[16]; double s1[16], s2[16]; } rc_cell32;
 typedef struct { double lo[8], hi[8], shift[8], s1[8], s2[8]; } rc_cell64;
+
+/* Per-sample channel capacity: how to solve, and what came out (bits). A tolerance below the rounding allowance ends as
+ * a precision limit; scans are full looks at all models (rounds of Blahut-Arimoto included), steps those of Newton. */
+enum { RC_NEWTON = 0, RC_BLAHUT_ARIMOTO = 1 };
+enum { RC_CERTIFIED = 0, RC_ITERATION_LIMIT = 1, RC_PRECISION_LIMIT = 2 };
+typedef struct {
+  double tol;
+  int method;           /* where to start; rounds follow when scans were not enough */
+  ptrdiff_t max_scans, max_rounds;
+} rc_capacity_rule;
+typedef struct { double lower, upper; int32_t scans, steps, status, reserved; } rc_capacity;
 
 typedef struct rc_table {
   const char *name;
@@ -97,6 +108,20 @@ typedef struct rc_table {
   void (*distances_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, const double *t, double *tv, double *ce, double *work);
   /* The largest of n floats: what reading memory costs and nothing more. */
   float (*read_peak)(const float *x, ptrdiff_t n);
+
+  /* capacity.h ----------------------------------------------------------------------------------------- */
+  /* Bytes of scratch that capacity needs for M models, C classes and n samples. */
+  size_t (*capacity_work)(ptrdiff_t M, ptrdiff_t C, ptrdiff_t n);
+  /* Capacity of n samples: rows are floats, or doubles if wide, C of a sample and the samples of a model contiguous.
+   * weights, if given: [M], the input distribution that reaches the lower bound of the last sample. */
+  void (*capacity)(const void *rows, int wide, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, ptrdiff_t C,
+                   const rc_capacity_rule *rule, char *work, rc_capacity *out, double *weights);
+  /* Closed form for two classes: masses of class 0 and 1 in the rows with the least and the most of class 1. */
+  void (*capacity_pairs)(const double *a0, const double *a1, const double *b0, const double *b1, ptrdiff_t n,
+                         double *lower, double *upper);
+  /* gap[i] = max(gap[i], s[i] - s[i ^ 1]) over K models: n scores, two classes interleaved. */
+  void (*gaps_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *gap);
+  void (*gaps_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *gap);
 } rc_table;
 
 /* Best first; NULL-terminated; holds only what this processor runs. */

@@ -193,13 +193,6 @@ static ptrdiff_t RC_(decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, cons
 /* Vector path for float rows of 2..32 classes: VFN samples at a time, one sample to a lane. Four classes of VFN rows
  * are loaded as 128-bit pieces and transposed in registers; the last piece overlaps the one before. */
 #if RC_LEVEL == 2
-#define RC_PIECE(p, C)                                                                                                       \
-  _mm512_insertf32x4(_mm512_insertf32x4(_mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(p)), _mm_loadu_ps((p) + 4 * (C)), 1), \
-                                        _mm_loadu_ps((p) + 8 * (C)), 2), _mm_loadu_ps((p) + 12 * (C)), 3)
-#define RC_LOW(a, b) _mm512_unpacklo_ps(a, b)
-#define RC_HIGH(a, b) _mm512_unpackhi_ps(a, b)
-#define RC_LOW2(a, b) _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
-#define RC_HIGH2(a, b) _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
 #define RC_EVEN(a, b) _mm512_permutex2var_ps(a, _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0), b)
 #define RC_ODD(a, b) _mm512_permutex2var_ps(a, _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1), b)
 #define RC_INT __m512i
@@ -223,11 +216,6 @@ static ptrdiff_t RC_(decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, cons
   (_cvtmask16_u32(_mm512_cmp_ps_mask(_mm512_abs_ps(_mm512_sub_ps(sum, _mm512_set1_ps(1.0f))), tol, _CMP_NLE_UQ)) | \
    _cvtmask16_u32(_mm512_movepi32_mask(_mm512_castps_si512(signs))))
 #elif RC_LEVEL == 1
-#define RC_PIECE(p, C) _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps((p) + 4 * (C)), 1)
-#define RC_LOW(a, b) _mm256_unpacklo_ps(a, b)
-#define RC_HIGH(a, b) _mm256_unpackhi_ps(a, b)
-#define RC_LOW2(a, b) _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
-#define RC_HIGH2(a, b) _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
 #define RC_EVEN(a, b) \
   _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xD8))
 #define RC_ODD(a, b) \
@@ -257,11 +245,6 @@ static ptrdiff_t RC_(decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, cons
   (_mm256_movemask_ps(_mm256_cmp_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(sum, _mm256_set1_ps(1.0f))), tol, _CMP_NLE_UQ)) | \
    _mm256_movemask_ps(signs))
 #else
-#define RC_PIECE(p, C) _mm_loadu_ps(p)
-#define RC_LOW(a, b) _mm_unpacklo_ps(a, b)
-#define RC_HIGH(a, b) _mm_unpackhi_ps(a, b)
-#define RC_LOW2(a, b) _mm_castpd_ps(_mm_unpacklo_pd(_mm_castps_pd(a), _mm_castps_pd(b)))
-#define RC_HIGH2(a, b) _mm_castpd_ps(_mm_unpackhi_pd(_mm_castps_pd(a), _mm_castps_pd(b)))
 #define RC_EVEN(a, b) _mm_shuffle_ps(a, b, 0x88)
 #define RC_ODD(a, b) _mm_shuffle_ps(a, b, 0xDD)
 #define RC_INT __m128i
@@ -359,11 +342,6 @@ RC_INLINE int RC_(decide_word)(const float *s, ptrdiff_t C, int above, float t, 
 }
 
 #undef RC_TAKE
-#undef RC_PIECE
-#undef RC_LOW
-#undef RC_HIGH
-#undef RC_LOW2
-#undef RC_HIGH2
 #undef RC_EVEN
 #undef RC_ODD
 #undef RC_INT

@@ -4,6 +4,7 @@
 #include "encode.h"
 #include "decisions.h"
 #include "scores.h"
+#include "capacity.h"
 
 static const rc_table RC_(table) = {
     RC_TEXT(RC_ISA),
@@ -13,4 +14,5 @@ static const rc_table RC_(table) = {
     RC_(fold_f32), RC_(fold_f64), RC_(open_f32), RC_(open_f64), RC_(close_f32), RC_(close_f64),
     RC_(log_array), RC_(exp_array), RC_(sum_lanes),
     RC_(distances_f32), RC_(distances_f64), RC_(read_peak),
+    RC_(capacity_work), RC_(capacity), RC_(capacity_pairs), RC_(gaps_f32), RC_(gaps_f64),
 };

@@ -1,6 +1,8 @@
 /* A few vector words, redefined for each instruction set: VF holds VFN floats, VD holds VDN doubles, and the
  * floats of a VF widen into VF_PARTS VDs, straight from memory (half the instructions of splitting a register). RC_LEVEL 0 without x86 is plain C with one lane. MIN and MAX are a < b ? a : b and
- * a > b ? a : b, as x86 has them: the second operand wins when the two are unordered or equal. */
+ * a > b ? a : b, as x86 has them: the second operand wins when the two are unordered or equal. VD_SWAP exchanges
+ * neighbours. RC_PIECE gathers four floats of every fourth row into 128-bit lanes; RC_LOW, RC_HIGH, RC_LOW2 and
+ * RC_HIGH2 interleave singles and pairs inside those lanes: together they transpose VFN rows of four floats. */
 #undef VF
 #undef VFN
 #undef VD
@@ -23,6 +25,13 @@
 #undef VD_MIN
 #undef VD_MAX
 #undef VF_WIDEN_LOAD
+#undef VF_MUL
+#undef VD_SWAP
+#undef RC_PIECE
+#undef RC_LOW
+#undef RC_HIGH
+#undef RC_LOW2
+#undef RC_HIGH2
 
 #if RC_X86 && RC_LEVEL == 2
 #define VF __m512
@@ -47,6 +56,15 @@
 #define VD_MIN(a, b) _mm512_min_pd(a, b)
 #define VD_MAX(a, b) _mm512_max_pd(a, b)
 #define VF_WIDEN_LOAD(p, part) _mm512_cvtps_pd(_mm256_loadu_ps((p) + 8 * (part)))
+#define VF_MUL(a, b) _mm512_mul_ps(a, b)
+#define VD_SWAP(x) _mm512_permute_pd(x, 0x55)
+#define RC_PIECE(p, C)                                                                                                       \
+  _mm512_insertf32x4(_mm512_insertf32x4(_mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(p)), _mm_loadu_ps((p) + 4 * (C)), 1), \
+                                        _mm_loadu_ps((p) + 8 * (C)), 2), _mm_loadu_ps((p) + 12 * (C)), 3)
+#define RC_LOW(a, b) _mm512_unpacklo_ps(a, b)
+#define RC_HIGH(a, b) _mm512_unpackhi_ps(a, b)
+#define RC_LOW2(a, b) _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+#define RC_HIGH2(a, b) _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
 
 #elif RC_X86 && RC_LEVEL == 1
 #define VF __m256
@@ -71,6 +89,13 @@
 #define VD_MIN(a, b) _mm256_min_pd(a, b)
 #define VD_MAX(a, b) _mm256_max_pd(a, b)
 #define VF_WIDEN_LOAD(p, part) _mm256_cvtps_pd(_mm_loadu_ps((p) + 4 * (part)))
+#define VF_MUL(a, b) _mm256_mul_ps(a, b)
+#define VD_SWAP(x) _mm256_permute_pd(x, 0x5)
+#define RC_PIECE(p, C) _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps((p) + 4 * (C)), 1)
+#define RC_LOW(a, b) _mm256_unpacklo_ps(a, b)
+#define RC_HIGH(a, b) _mm256_unpackhi_ps(a, b)
+#define RC_LOW2(a, b) _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
+#define RC_HIGH2(a, b) _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
 
 #elif RC_X86
 #define VF __m128
@@ -95,6 +120,13 @@
 #define VD_MIN(a, b) _mm_min_pd(a, b)
 #define VD_MAX(a, b) _mm_max_pd(a, b)
 #define VF_WIDEN_LOAD(p, part) _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)((p) + 2 * (part)))))
+#define VF_MUL(a, b) _mm_mul_ps(a, b)
+#define VD_SWAP(x) _mm_shuffle_pd(x, x, 1)
+#define RC_PIECE(p, C) _mm_loadu_ps(p)
+#define RC_LOW(a, b) _mm_unpacklo_ps(a, b)
+#define RC_HIGH(a, b) _mm_unpackhi_ps(a, b)
+#define RC_LOW2(a, b) _mm_castpd_ps(_mm_unpacklo_pd(_mm_castps_pd(a), _mm_castps_pd(b)))
+#define RC_HIGH2(a, b) _mm_castpd_ps(_mm_unpackhi_pd(_mm_castps_pd(a), _mm_castps_pd(b)))
 
 #else
 #define VF float
@@ -118,4 +150,5 @@
 #define VD_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define VD_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define VF_WIDEN_LOAD(p, part) ((double)(p)[part])
+#define VF_MUL(a, b) ((a) * (b))
 #endif

@@ -1,0 +1,52 @@
+"""Channel capacity per sample with bounds that hold: the solver of csrc/capacity.h over blocks of samples."""
+
+import numpy as np
+
+from rashomon_core._cpu cimport RC_BLAHUT_ARIMOTO, RC_NEWTON, leaves, rc_capacity, rc_capacity_rule, rc_table
+
+#: What one sample brings back; `status` counts in STATUS.
+RESULT = np.dtype([("lower", "f8"), ("upper", "f8"), ("scans", "i4"), ("steps", "i4"), ("status", "i4"), ("reserved", "i4")])
+STATUS = ("certified", "iteration_limit", "precision_limit")
+METHODS = ("auto", "newton", "blahut_arimoto")
+
+
+def work_bytes(Py_ssize_t n_models, Py_ssize_t n_classes, Py_ssize_t n_samples) -> int:
+    """Return the bytes of scratch that :func:`solve` needs for blocks of ``n_samples``."""
+    return leaves().capacity_work(n_models, n_classes, n_samples)
+
+
+def solve(rows, out, work, *, double tol, str method, Py_ssize_t max_scans, Py_ssize_t max_rounds, weights=None):
+    """Solve every sample of a block of checked probabilities.
+
+    Parameters
+    ----------
+    rows : (M, n, C) float32 or float64; each model's samples contiguous, any distance between models
+    out : (n,) of RESULT, contiguous
+    work : uint8 scratch of at least :func:`work_bytes`
+    max_scans, max_rounds : limits of the active-set method and of Blahut-Arimoto (0: not used)
+    weights : (M,) float64, optional: the input distribution that reaches the lower bound of the last sample
+    """
+    cdef Py_ssize_t M = rows.shape[0], n = rows.shape[1], C = rows.shape[2]
+    cdef size_t at = rows.ctypes.data, scratch = work.ctypes.data, results = out.ctypes.data, p = 0
+    cdef Py_ssize_t stride = rows.strides[0] // rows.itemsize
+    cdef int wide = rows.dtype == np.float64
+    cdef rc_capacity_rule rule
+    cdef const rc_table *t = leaves()
+    if work.nbytes < t.capacity_work(M, C, n) or out.shape[0] < n or out.dtype != RESULT:
+        raise ValueError("internal: scratch or results of the wrong size")
+    if weights is not None:
+        p = weights.ctypes.data
+    rule.tol, rule.max_scans, rule.max_rounds = tol, max_scans, max_rounds
+    rule.method = RC_BLAHUT_ARIMOTO if method == "blahut_arimoto" else RC_NEWTON
+    with nogil:
+        t.capacity(<const void *>at, wide, stride, M, n, C, &rule, <char *>scratch, <rc_capacity *>results, <double *>p)
+
+
+def pairs(const double[::1] a0, const double[::1] a1, const double[::1] b0, const double[::1] b1,
+          double[::1] lower, double[::1] upper):
+    """Write the bounds of two-class samples from the masses of both classes in their two extreme rows."""
+    cdef const rc_table *t = leaves()
+    cdef Py_ssize_t n = a0.shape[0]
+    if n:
+        with nogil:
+            t.capacity_pairs(&a0[0], &a1[0], &b0[0], &b1[0], n, &lower[0], &upper[0])

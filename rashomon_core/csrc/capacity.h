@@ -1,0 +1,852 @@
+/* Capacity of the channel whose rows are the score vectors of M models on one sample, with bounds that always hold:
+ *
+ *   lower = sum_k p_k D(z_k || q) <= capacity <= max_k D(z_k || q') = upper,    q = sum_k p_k z_k, in nats inside,
+ *
+ * z_k the raw row divided by its sum. Two methods: an active set with Newton steps (few models carry weight), and
+ * Blahut-Arimoto over all models. What the active set needs from all models it gets from a float copy of the sample
+ * that lies [class][model] (lanes are models) and a bound without logarithms; the few models that pass it are loaded
+ * again from the source, in double, and evaluated exactly. See docs/capacity.md. */
+
+/* --- the float copy: [class][model] --------------------------------------------------------------------------- */
+
+/* out[j * ld + k] = s[k * stride + j] for j < n: sixteen models and four columns at a time. Rows M..Mp repeat the
+ * first model, so that lanes beyond the last model change no minimum. */
+static void RC_(spread_f32)(const float *s, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, float *out, ptrdiff_t ld) {
+  ptrdiff_t Mp = (M + 15) / 16 * 16;
+  for (ptrdiff_t k = 0; k < Mp; k += 16) {
+    ptrdiff_t j = 0;
+    const float *p = s + k * stride;
+#if RC_X86
+    if (k + 16 <= M)
+      for (; j + 4 <= n; j += 4)
+        for (ptrdiff_t r = 0; r < 16; r += VFN) {
+          const float *x = p + r * stride + j;
+          VF a = RC_PIECE(x, stride), b = RC_PIECE(x + stride, stride);
+          VF c = RC_PIECE(x + 2 * stride, stride), d = RC_PIECE(x + 3 * stride, stride);
+          VF ab = RC_LOW(a, b), AB = RC_HIGH(a, b), cd = RC_LOW(c, d), CD = RC_HIGH(c, d);
+          float *o = out + j * ld + k + r;
+          VF_STORE(o, RC_LOW2(ab, cd));
+          VF_STORE(o + ld, RC_HIGH2(ab, cd));
+          VF_STORE(o + 2 * ld, RC_LOW2(AB, CD));
+          VF_STORE(o + 3 * ld, RC_HIGH2(AB, CD));
+        }
+#endif
+    for (; j < n; j++)
+      for (ptrdiff_t r = 0; r < 16; r++) out[j * ld + k + r] = k + r < M ? p[r * stride + j] : s[j];
+  }
+}
+
+/* The same from doubles; what is above 0 stays above 0. */
+static void RC_(spread_f64)(const double *s, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, float *out, ptrdiff_t ld) {
+  ptrdiff_t Mp = (M + 15) / 16 * 16;
+  for (ptrdiff_t k = 0; k < Mp; k += 16)
+    for (ptrdiff_t j = 0; j < n; j++)
+      for (ptrdiff_t r = 0; r < 16; r++) {
+        double x = k + r < M ? s[(k + r) * stride + j] : s[j];
+        out[j * ld + k + r] = x > 0.0 && x < RC_TINY ? (float)RC_TINY : (float)x;
+      }
+}
+
+/* --- the workspace -------------------------------------------------------------------------------------------- */
+
+/* One sample being solved. "Slots" are the models that were loaded exactly, "active" those that carry weight. */
+typedef struct {
+  ptrdiff_t M, Mp, ld, C, Cp, cap, most; /* models, padded; distance of classes; classes, padded; slots; active */
+  const void *rows;
+  ptrdiff_t stride;
+  int wide; /* rows are doubles */
+  const float *x;
+  ptrdiff_t live; /* classes that some model predicts, and which */
+  int32_t *which;
+  float *chi, *sums, *lanes; /* models; models; 3 x 16 C: sums, minima, maxima of classes by lane */
+  float *qf, *wf;
+  double *mean, *least, *largest;
+  double spread; /* how far the float copy may be from the exact rows, relative */
+  ptrdiff_t n;   /* slots in use */
+  int32_t *model;
+  uint8_t *known; /* by model: has a slot (and lanes beyond the last model) */
+  double *z, *h, *D; /* [live class][cap]; sum z log z; D(z || q') */
+  ptrdiff_t a;
+  int32_t *slot;
+  double *p, *rows_a, *h_a, *D_a; /* weights, rows [active][Cp], their h and D(z || q) */
+  double *G, *d, *u, *v, *trial;
+  double *q, *lq, *q2, *lq2;
+  double lower, allowance;
+  int32_t scans, steps;
+} RC_(sample);
+
+static void *RC_(carve)(char **at, size_t bytes) {
+  void *p = *at;
+  *at += (bytes + 63) / 64 * 64;
+  return p;
+}
+
+/* Lays the workspace out; with base NULL it only says how many bytes that takes. */
+static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t C) {
+  char *at = base;
+  w->M = M;
+  w->C = C;
+  w->Mp = (M + 15) / 16 * 16;
+  w->ld = w->Mp / 16 % 2 ? w->Mp : w->Mp + 16; /* an odd number of lines: powers of two compete for cache sets */
+  w->Cp = (C + 7) / 8 * 8;
+  w->cap = w->Mp / 8 % 2 ? w->Mp : w->Mp + 8;
+  w->most = M < C + 16 ? M : C + 16;
+  size_t Mp = (size_t)w->Mp, Cp = (size_t)w->Cp, most = (size_t)w->most;
+#define RC_CARVE(name, type, count) w->name = (type *)RC_(carve)(&at, (count) * sizeof(type))
+  RC_CARVE(which, int32_t, Cp);
+  RC_CARVE(chi, float, Mp);
+  RC_CARVE(sums, float, Mp);
+  RC_CARVE(lanes, float, 48 * Cp);
+  RC_CARVE(qf, float, Cp);
+  RC_CARVE(wf, float, Cp);
+  RC_CARVE(mean, double, Cp);
+  RC_CARVE(least, double, Cp);
+  RC_CARVE(largest, double, Cp);
+  RC_CARVE(model, int32_t, (size_t)w->cap);
+  RC_CARVE(known, uint8_t, Mp);
+  RC_CARVE(h, double, (size_t)w->cap);
+  RC_CARVE(D, double, (size_t)w->cap);
+  RC_CARVE(slot, int32_t, most);
+  RC_CARVE(p, double, most);
+  RC_CARVE(h_a, double, most);
+  RC_CARVE(D_a, double, most);
+  RC_CARVE(d, double, most);
+  RC_CARVE(u, double, most);
+  RC_CARVE(v, double, most);
+  RC_CARVE(trial, double, most);
+  RC_CARVE(q, double, Cp);
+  RC_CARVE(lq, double, Cp);
+  RC_CARVE(q2, double, Cp);
+  RC_CARVE(lq2, double, Cp);
+  RC_CARVE(rows_a, double, most * Cp);
+  RC_CARVE(G, double, most * most);
+  RC_CARVE(z, double, Cp * (size_t)w->cap); /* last: pages that no sample touches cost nothing */
+#undef RC_CARVE
+  return (size_t)(at - base) + 64;
+}
+
+/* --- passes over all models ----------------------------------------------------------------------------------- */
+
+/* Sums of rows, and mean, smallest and largest score of each class, in one pass over the float copy. */
+static void RC_(survey)(RC_(sample) *w) {
+  ptrdiff_t C = w->C, Mp = w->Mp, ld = w->ld;
+  float *sum = w->lanes, *low = sum + 16 * C, *high = low + 16 * C;
+  for (ptrdiff_t j = 0; j < 16 * C; j++) {
+    sum[j] = 0.0f;
+    low[j] = INFINITY;
+    high[j] = 0.0f;
+  }
+  for (ptrdiff_t k = 0; k < Mp;) {
+    ptrdiff_t step = k + 64 <= Mp ? 64 : 16;
+    for (ptrdiff_t l = 0; l < step; l++) w->sums[k + l] = 0.0f;
+    for (ptrdiff_t c = 0; c < C; c++) {
+      const float *x = w->x + c * ld + k;
+      for (ptrdiff_t l = 0; l < 16; l += VFN) {
+        VF s = VF_LOAD(sum + 16 * c + l), b = VF_LOAD(low + 16 * c + l), t = VF_LOAD(high + 16 * c + l);
+        for (ptrdiff_t j = l; j < step; j += 16) {
+          VF y = VF_LOAD(x + j);
+          s = VF_ADD(s, y);
+          b = VF_MIN(y, b);
+          t = VF_MAX(y, t);
+          VF_STORE(w->sums + k + j, VF_ADD(VF_LOAD(w->sums + k + j), y));
+        }
+        VF_STORE(sum + 16 * c + l, s);
+        VF_STORE(low + 16 * c + l, b);
+        VF_STORE(high + 16 * c + l, t);
+      }
+    }
+    k += step;
+  }
+  float off = 0.0f;
+  for (ptrdiff_t k = 0; k < Mp; k++) {
+    float e = w->sums[k] - 1.0f;
+    e = e < 0 ? -e : e;
+    off = e > off ? e : off;
+  }
+  w->spread = (double)off;
+  w->live = 0;
+  for (ptrdiff_t c = 0; c < C; c++) {
+    double s = 0;
+    float b = low[16 * c], t = high[16 * c];
+    for (ptrdiff_t l = 0; l < 16; l++) {
+      s += (double)sum[16 * c + l];
+      b = low[16 * c + l] < b ? low[16 * c + l] : b;
+      t = high[16 * c + l] > t ? high[16 * c + l] : t;
+    }
+    if (t > 0.0f) { /* a class that no model predicts carries nothing */
+      w->which[w->live] = (int32_t)c;
+      w->mean[w->live] = s / (double)Mp;
+      w->least[w->live] = (double)b;
+      w->largest[w->live++] = (double)t;
+    }
+  }
+  double total = 0;
+  for (ptrdiff_t c = 0; c < w->live; c++) total += w->mean[c];
+  for (ptrdiff_t c = 0; c < w->live; c++) w->mean[c] /= total;
+}
+
+/* Divides the float copy by the sums of its rows. */
+static void RC_(normalise)(RC_(sample) *w) {
+  float *x = (float *)w->x;
+  for (ptrdiff_t k = 0; k < w->Mp; k++) w->sums[k] = 1.0f / w->sums[k];
+  for (ptrdiff_t c = 0; c < w->C; c++)
+    for (ptrdiff_t k = 0; k < w->Mp; k++) x[c * w->ld + k] *= w->sums[k];
+}
+
+/* chi[k] = sum_c wf_c (x_kc - qf_c)^2 */
+static void RC_(distances)(RC_(sample) *w) {
+  ptrdiff_t k = 0, n = w->live, ld = w->ld;
+#define RC_DISTANCE(L)                                                    \
+  do {                                                                    \
+    VF acc[L];                                                            \
+    for (int l = 0; l < L; l++) acc[l] = VF_SET(0.0f);                    \
+    for (ptrdiff_t c = 0; c < n; c++) {                                   \
+      const float *x = w->x + w->which[c] * ld + k;                       \
+      VF q = VF_SET(w->qf[c]), f = VF_SET(w->wf[c]);                      \
+      for (int l = 0; l < L; l++) {                                       \
+        VF e = VF_SUB(VF_LOAD(x + l * VFN), q);                           \
+        acc[l] = VF_ADD(acc[l], VF_MUL(VF_MUL(e, e), f));                 \
+      }                                                                   \
+    }                                                                     \
+    for (int l = 0; l < L; l++) VF_STORE(w->chi + k + l * VFN, acc[l]);   \
+  } while (0)
+  for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_DISTANCE(4);
+  for (; k < w->Mp; k += VFN) RC_DISTANCE(1);
+#undef RC_DISTANCE
+}
+
+/* --- exact rows ----------------------------------------------------------------------------------------------- */
+
+/* Gives model k a slot: its row in double, divided by its sum. The caller computes h (see settle). */
+static void RC_(load)(RC_(sample) *w, ptrdiff_t k) {
+  double *z = w->z + w->n, total = 0;
+  if (w->wide) {
+    const double *s = (const double *)w->rows + k * w->stride;
+    for (ptrdiff_t c = 0; c < w->live; c++) total += z[c * w->cap] = s[w->which[c]];
+  } else {
+    const float *s = (const float *)w->rows + k * w->stride;
+    for (ptrdiff_t c = 0; c < w->live; c++) total += z[c * w->cap] = (double)s[w->which[c]];
+  }
+  for (ptrdiff_t c = 0; c < w->live; c++) z[c * w->cap] /= total;
+  w->known[k] = 1;
+  w->model[w->n++] = (int32_t)k;
+}
+
+/* h = sum_c z log z of the slots from `from` on (whole runs of 8 slots). */
+static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
+  for (ptrdiff_t j = w->n; j < (w->n + 7) / 8 * 8; j++) /* the rest of the last run: a copy of the first slot */
+    for (ptrdiff_t c = 0; c < w->live; c++) w->z[c * w->cap + j] = w->z[c * w->cap];
+  for (ptrdiff_t j = from / 8 * 8; j < w->n; j += 8) {
+    double sum[8] = {0};
+    for (ptrdiff_t c = 0; c < w->live; c++) {
+      const double *z = w->z + c * w->cap + j;
+      for (int l = 0; l < 8; l++) {
+        double y = z[l] * RC_(log)(z[l] > 0.0 ? z[l] : 1.0);
+        sum[l] += y;
+      }
+    }
+    for (int l = 0; l < 8; l++) w->h[j + l] = sum[l];
+  }
+}
+
+/* D = h - sum_c z log q of all slots; returns the slot of the largest. */
+static ptrdiff_t RC_(divergences)(RC_(sample) *w, const double *lq) {
+  for (ptrdiff_t j = 0; j < w->n; j += 8) {
+    double D[8];
+    for (int l = 0; l < 8; l++) D[l] = w->h[j + l];
+    for (ptrdiff_t c = 0; c < w->live; c++) {
+      const double *z = w->z + c * w->cap + j;
+      for (int l = 0; l < 8; l++) D[l] -= z[l] * lq[c];
+    }
+    for (int l = 0; l < 8; l++) w->D[j + l] = D[l];
+  }
+  ptrdiff_t best = 0;
+  for (ptrdiff_t j = 1; j < w->n; j++)
+    if (w->D[j] > w->D[best]) best = j;
+  return best;
+}
+
+/* --- the active set ------------------------------------------------------------------------------------------- */
+
+RC_INLINE double RC_(dot)(const double *a, const double *b, ptrdiff_t n) { /* n a multiple of 8 */
+  double s[8] = {0};
+  for (ptrdiff_t j = 0; j < n; j += 8)
+    for (int l = 0; l < 8; l++) s[l] += a[j + l] * b[j + l];
+  return rc_fold(s);
+}
+
+static void RC_(logs)(const double *q, ptrdiff_t live, ptrdiff_t n, double *lq) {
+  for (ptrdiff_t c = 0; c < n; c++) lq[c] = RC_(log)(c < live && q[c] > 0.0 ? q[c] : 1.0);
+}
+
+/* Mixture q of weights p, its logarithms (0 where it is 0: no active row has that class), D of the active rows;
+ * returns the mutual information sum_k p_k D_k. */
+static double RC_(mixture)(RC_(sample) *w, const double *p, double *q, double *lq) {
+  ptrdiff_t Cp = (w->live + 7) / 8 * 8;
+  for (ptrdiff_t c = 0; c < Cp; c++) q[c] = 0.0;
+  for (ptrdiff_t k = 0; k < w->a; k++) {
+    const double *r = w->rows_a + k * w->Cp;
+    double y = p[k];
+    for (ptrdiff_t c = 0; c < Cp; c++) q[c] += y * r[c];
+  }
+  RC_(logs)(q, w->live, Cp, lq);
+  double f = 0;
+  for (ptrdiff_t k = 0; k < w->a; k++) {
+    w->D_a[k] = w->h_a[k] - RC_(dot)(w->rows_a + k * w->Cp, lq, Cp);
+    f += p[k] * w->D_a[k];
+  }
+  return f;
+}
+
+static void RC_(activate)(RC_(sample) *w, ptrdiff_t slot, double weight) {
+  double *r = w->rows_a + w->a * w->Cp;
+  for (ptrdiff_t c = 0; c < w->Cp; c++) r[c] = c < w->live ? w->z[c * w->cap + slot] : 0.0;
+  w->slot[w->a] = (int32_t)slot;
+  w->h_a[w->a] = w->h[slot];
+  w->p[w->a++] = weight;
+}
+
+/* Drops active rows without weight and makes the weights sum to 1. */
+static void RC_(prune)(RC_(sample) *w) {
+  ptrdiff_t a = 0;
+  double total = 0;
+  for (ptrdiff_t k = 0; k < w->a; k++) {
+    if (!(w->p[k] > 0.0)) continue;
+    if (a < k) {
+      memcpy(w->rows_a + a * w->Cp, w->rows_a + k * w->Cp, (size_t)w->Cp * sizeof(double));
+      w->slot[a] = w->slot[k];
+      w->h_a[a] = w->h_a[k];
+    }
+    total += w->p[a++] = w->p[k];
+  }
+  w->a = a;
+  for (ptrdiff_t k = 0; k < a; k++) w->p[k] /= total;
+}
+
+/* G = S diag(1/q) S', lower triangle. */
+static void RC_(gram)(RC_(sample) *w) {
+  ptrdiff_t Cp = (w->live + 7) / 8 * 8;
+  double *t = w->lq2, *inv = w->q2;
+  for (ptrdiff_t c = 0; c < Cp; c++) inv[c] = w->q[c] > 0.0 ? 1.0 / w->q[c] : 0.0;
+  for (ptrdiff_t j = 0; j < w->a; j++) {
+    const double *r = w->rows_a + j * w->Cp;
+    for (ptrdiff_t c = 0; c < Cp; c++) t[c] = r[c] * inv[c];
+    for (ptrdiff_t k = 0; k <= j; k++) w->G[j * w->a + k] = RC_(dot)(t, w->rows_a + k * w->Cp, Cp);
+  }
+}
+
+/* Newton direction d on the weights: G d = D - lambda, sum d = 0. A ridge of 1e-11 of the diagonal keeps duplicates
+ * and collinear rows solvable. */
+static void RC_(direction)(RC_(sample) *w) {
+  ptrdiff_t a = w->a;
+  double *G = w->G, top = 0;
+  for (ptrdiff_t j = 0; j < a; j++) top = G[j * a + j] > top ? G[j * a + j] : top;
+  for (ptrdiff_t j = 0; j < a; j++) {
+    double *r = G + j * a;
+    for (ptrdiff_t k = 0; k <= j; k++) {
+      const double *t = G + k * a;
+      double s = r[k];
+      for (ptrdiff_t i = 0; i < k; i++) s -= r[i] * t[i];
+      if (k < j) {
+        r[k] = s * t[k]; /* the diagonal holds reciprocals */
+      } else {
+        s += 1e-11 * r[j];
+        if (!(s > 1e-13 * top)) s = 1e-13 * top;
+        r[j] = 1.0 / sqrt(s);
+      }
+    }
+    double x = w->D_a[j] - w->lower, y = 1.0;
+    for (ptrdiff_t i = 0; i < j; i++) {
+      x -= r[i] * w->u[i];
+      y -= r[i] * w->v[i];
+    }
+    w->u[j] = x * r[j];
+    w->v[j] = y * r[j];
+  }
+  double su = 0, sv = 0;
+  for (ptrdiff_t j = a - 1; j >= 0; j--) {
+    double x = w->u[j], y = w->v[j];
+    for (ptrdiff_t i = j + 1; i < a; i++) {
+      x -= G[i * a + j] * w->u[i];
+      y -= G[i * a + j] * w->v[i];
+    }
+    su += w->u[j] = x * G[j * a + j];
+    sv += w->v[j] = y * G[j * a + j];
+  }
+  double lambda = su / sv;
+  for (ptrdiff_t j = 0; j < a; j++) w->d[j] = w->u[j] - lambda * w->v[j];
+}
+
+/* One round of Blahut-Arimoto on the active rows: p_k ~ p_k exp(D_k). Never lowers the mutual information. */
+static void RC_(round)(RC_(sample) *w) {
+  double top = w->D_a[0];
+  for (ptrdiff_t k = 1; k < w->a; k++) top = w->D_a[k] > top ? w->D_a[k] : top;
+  for (ptrdiff_t k = 0; k < w->a; k++) w->p[k] *= RC_(exp)(w->D_a[k] - top);
+  RC_(prune)(w);
+  w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+}
+
+RC_INLINE double RC_(active_gap)(const RC_(sample) *w) {
+  double top = w->D_a[0];
+  for (ptrdiff_t k = 1; k < w->a; k++) top = w->D_a[k] > top ? w->D_a[k] : top;
+  return top - w->lower;
+}
+
+/* Newton steps with a ratio test until no active row exceeds the mutual information by more than `gap`. */
+static void RC_(newton)(RC_(sample) *w, double gap) {
+  int idle = 0; /* steps that brought nothing but rounding */
+  for (int step = 0; step < 60 && idle < 2 && w->a > 1 && RC_(active_gap)(w) > gap; step++) {
+    w->steps++;
+    RC_(gram)(w);
+    RC_(direction)(w);
+    double most = 1.0;
+    for (ptrdiff_t k = 0; k < w->a; k++)
+      if (w->d[k] < 0.0 && -w->p[k] / w->d[k] < most) most = -w->p[k] / w->d[k];
+    double before = w->lower, alpha = most;
+    int taken = 0;
+    for (int half = 0; half < 40 && !taken; half++, alpha *= 0.5) {
+      for (ptrdiff_t k = 0; k < w->a; k++) {
+        double y = w->p[k] + alpha * w->d[k];
+        /* at the full step to the boundary the row that stopped it leaves, whatever the rounding */
+        if (half == 0 && w->d[k] < 0.0 && -w->p[k] / w->d[k] <= most) y = 0.0;
+        w->trial[k] = y > 0.0 ? y : 0.0;
+      }
+      double f = RC_(mixture)(w, w->trial, w->q2, w->lq2);
+      taken = f >= before - 1e-15 && f == f;
+      if (taken) {
+        memcpy(w->p, w->trial, (size_t)w->a * sizeof(double));
+        RC_(prune)(w);
+        w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+      }
+    }
+    if (!taken) { /* rounding has the last word: a round that cannot go wrong */
+      w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+      RC_(round)(w);
+    }
+    idle = w->lower > before + 1e-16 ? 0 : idle + 1;
+  }
+}
+
+/* Brings a slot in by an exact line search from p towards it: the mutual information rises. */
+static void RC_(enter)(RC_(sample) *w, ptrdiff_t slot) {
+  ptrdiff_t Cp = (w->live + 7) / 8 * 8;
+  double mean_h = 0, low = 0.0, high = 1.0, *r = w->rows_a + w->a * w->Cp, *e = w->q2, *lt = w->lq2;
+  for (ptrdiff_t k = 0; k < w->a; k++) mean_h += w->p[k] * w->h_a[k];
+  RC_(activate)(w, slot, 0.0);
+  for (ptrdiff_t c = 0; c < Cp; c++) e[c] = r[c] - w->q[c];
+  /* phi(t): the mutual information of (1 - t) p + t e_slot; phi' = h - sum p h - (r - q) . log q_t */
+  double first = w->h_a[w->a - 1] - mean_h - RC_(dot)(e, w->lq, Cp), curve = 0;
+  int covered = 1;
+  for (ptrdiff_t c = 0; c < w->live; c++) {
+    if (w->q[c] > 0.0) curve += e[c] * e[c] / w->q[c];
+    else if (r[c] > 0.0) covered = 0;
+  }
+  double t = covered && curve > 0.0 ? first / curve : 1.0 / (double)(w->a);
+  if (!(t > 0.0 && t < 0.5)) t = 0.5;
+  for (int step = 0; step < 12; step++) {
+    double slope = w->h_a[w->a - 1] - mean_h;
+    curve = 0;
+    for (ptrdiff_t c = 0; c < Cp; c++) lt[c] = w->q[c] + t * e[c];
+    for (ptrdiff_t c = 0; c < w->live; c++) curve += lt[c] > 0.0 ? e[c] * e[c] / lt[c] : 0.0;
+    RC_(logs)(lt, w->live, Cp, lt);
+    slope -= RC_(dot)(e, lt, Cp);
+    if (slope >= 0.0) {
+      low = t;
+      if (!covered || slope <= 0.25 * first) break; /* rising all the way to t */
+    } else {
+      high = t;
+    }
+    double next = t + slope / curve;
+    t = next > low && next < high ? next : 0.5 * (low + high);
+  }
+  if (low > 0.0) t = low;
+  for (ptrdiff_t k = 0; k + 1 < w->a; k++) w->p[k] *= 1.0 - t;
+  w->p[w->a - 1] = t;
+  w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+}
+
+/* --- bounds --------------------------------------------------------------------------------------------------- */
+
+/* q' for the upper bound: q, with a trace of the mean where a class is missing from q. Logarithms go to lq2. */
+static int RC_(cover)(RC_(sample) *w, double trace) {
+  ptrdiff_t Cp = (w->live + 7) / 8 * 8;
+  int missing = 0;
+  for (ptrdiff_t c = 0; c < w->live; c++) missing |= !(w->q[c] > RC_MISSING);
+  for (ptrdiff_t c = 0; c < Cp; c++)
+    w->q2[c] = c >= w->live ? 0.0 : missing ? (1.0 - trace) * w->q[c] + trace * w->mean[c] : w->q[c];
+  RC_(logs)(w->q2, w->live, Cp, w->lq2);
+  return missing;
+}
+
+/* Gives a slot to every model whose divergence from q' (in q2) may exceed the lower bound. Of the others
+ *   D(z || q) <= log(1 + sum (z - q)^2 / q)   and   D(z || q) <= sum kappa_c (z_c - q_c)^2 / q_c,
+ * kappa_c = kappa(smallest ratio z_c / q_c), kappa(r) = (r log r - r + 1) / (r - 1)^2, which falls with r, prove that
+ * it does not. Distances are taken on the float copy; by Minkowski's inequality the exact distance is at most theirs
+ * and what the copy and the rounded q are off, which the threshold gives away beforehand. */
+static void RC_(filter)(RC_(sample) *w) {
+  double T, mean_kappa = 0, slack = 1e-13 + 4.0 * w->allowance;
+  double eps = 0x1p-24, rho = w->spread, L = w->lower;
+  int usable = L > 0.0 && rho < 1e-2;
+  for (ptrdiff_t c = 0; c < w->live && usable; c++) {
+    double q = w->q2[c], top = w->largest[c] * (1.0 + 2.0 * rho) + RC_TINY;
+    if (q < 1e-18) { /* too small for floats: nothing to the distance, or no filter */
+      double part = top * top / q + q;
+      usable = part <= 1e-3 * L;
+      slack += part;
+    }
+    double r = w->least[c] * (1.0 - 2.0 * rho) / q;
+    r = r > 0.9 ? 0.9 : r < 1e-12 ? 0.0 : r;
+    double kappa = r > 0.0 ? (r * RC_(log)(r) - r + 1.0) / ((r - 1.0) * (r - 1.0)) * (1.0 + 1e-12) : 1.0;
+    w->qf[c] = (float)kappa; /* for now */
+    mean_kappa += q * kappa;
+  }
+  double wide = RC_(exp)(L) - 1.0, flat = L / mean_kappa;
+  int by_log = wide >= flat;
+  T = ((by_log ? wide : L) - slack) * (1.0 - 1e-9);
+  double s = T > 0.0 ? sqrt(T) * (1.0 - rho) - rho - 2.0 * eps : 0.0;
+  if (!usable || !(s > 0.0)) {
+    ptrdiff_t from = w->n;
+    for (ptrdiff_t k = 0; k < w->M; k++)
+      if (!w->known[k]) RC_(load)(w, k);
+    RC_(settle)(w, from);
+    return;
+  }
+  for (ptrdiff_t c = 0; c < w->live; c++) {
+    double q = w->q2[c], kappa = by_log ? 1.0 : (double)w->qf[c];
+    w->wf[c] = q < 1e-18 ? 0.0f : (float)(kappa / q);
+    w->qf[c] = (float)q;
+  }
+  float limit = (float)(s * s * (1.0 - (double)(w->live + 12) * 2.0 * eps));
+  RC_(distances)(w);
+  ptrdiff_t from = w->n;
+  for (ptrdiff_t k = 0; k < w->Mp; k += 16) {
+    int any = 0;
+    for (int l = 0; l < 16; l++) any |= !(w->chi[k + l] <= limit);
+    if (any)
+      for (int l = 0; l < 16; l++)
+        if (!(w->chi[k + l] <= limit) && !w->known[k + l]) RC_(load)(w, k + l);
+  }
+  if (w->n > from) RC_(settle)(w, from);
+}
+
+/* A few models to start from: in each of 16 lanes the one farthest from the mean, in chi-squared. */
+static void RC_(start)(RC_(sample) *w) {
+  float best[16];
+  int32_t at[16];
+  for (ptrdiff_t c = 0; c < w->live; c++) {
+    double q = w->mean[c] > 1e-18 ? w->mean[c] : 1e-18;
+    w->qf[c] = (float)w->mean[c];
+    w->wf[c] = (float)(1.0 / q);
+  }
+  RC_(distances)(w);
+  for (int l = 0; l < 16; l++) {
+    best[l] = -1.0f;
+    at[l] = 0;
+  }
+  for (int32_t k = 0; k < (int32_t)w->Mp; k += 16)
+    for (int l = 0; l < 16; l++) {
+      int more = w->chi[k + l] > best[l];
+      best[l] = more ? w->chi[k + l] : best[l];
+      at[l] = more ? k : at[l];
+    }
+  int top = 0;
+  for (int l = 1; l < 16; l++) top = best[l] > best[top] ? l : top;
+  for (int l = 0; l < 16; l++) { /* the farthest of all first: it opens the active set */
+    int lane = l == 0 ? top : l == top ? 0 : l;
+    ptrdiff_t k = at[lane] + lane;
+    if (k >= w->M) k = 0; /* lanes beyond the last model repeat the first */
+    if (!w->known[k]) RC_(load)(w, k);
+  }
+  RC_(settle)(w, 0);
+}
+
+/* Brings in, for every class that q misses, the slot with the most of it that exceeds the lower bound by `gap`; a
+ * single one by line search, several with equal weights. Returns how many. */
+static ptrdiff_t RC_(enter_missing)(RC_(sample) *w, double gap) {
+  ptrdiff_t before = w->a, added = 0, found = -1;
+  uint8_t *reached = (uint8_t *)w->qf; /* classes that q or a slot found here has */
+  for (ptrdiff_t c = 0; c < w->live; c++) reached[c] = w->q[c] > RC_MISSING;
+  for (ptrdiff_t c = 0; c < w->live && w->a < w->most; c++) {
+    if (reached[c]) continue;
+    ptrdiff_t best = -1;
+    const double *z = w->z + c * w->cap;
+    for (ptrdiff_t j = 0; j < w->n; j++)
+      if (z[j] > 0.0 && w->D[j] > w->lower + gap && (best < 0 || z[j] > z[best])) best = j;
+    if (best < 0) continue;
+    for (ptrdiff_t b = 0; b < w->live; b++) reached[b] |= w->z[b * w->cap + best] > 0.0;
+    RC_(activate)(w, best, 0.0);
+    found = best;
+    added++;
+  }
+  if (added == 1) {
+    w->a = before;
+    RC_(enter)(w, found);
+  } else if (added > 1) {
+    for (ptrdiff_t k = 0; k < w->a; k++)
+      w->p[k] = k < before ? w->p[k] * (double)before / (double)w->a : 1.0 / (double)w->a;
+    RC_(prune)(w);
+    w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+    for (int j = 0; j < 8 && RC_(active_gap)(w) > gap; j++) RC_(round)(w);
+  }
+  return added;
+}
+
+static int RC_(is_active)(const RC_(sample) *w, ptrdiff_t slot) {
+  for (ptrdiff_t k = 0; k < w->a; k++)
+    if (w->slot[k] == slot) return 1;
+  return 0;
+}
+
+/* Solves the problem on the slots: until none exceeds the lower bound by more than `gap`. */
+static void RC_(solve_slots)(RC_(sample) *w, double gap, double trace) {
+  for (ptrdiff_t turn = 0; turn < 64 + 8 * w->live; turn++) {
+    int missing = RC_(cover)(w, trace);
+    ptrdiff_t best = RC_(divergences)(w, w->lq2);
+    double over = w->D[best] - w->lower;
+    if (over <= gap) return;
+    double before = w->lower;
+    if (!missing || RC_(enter_missing)(w, gap) == 0) {
+      if (RC_(is_active)(w, best) || w->a >= w->most) { /* weights are not there yet */
+        RC_(newton)(w, 0.25 * gap);
+        if (!(w->lower > before)) return;
+        continue;
+      }
+      RC_(enter)(w, best);
+    }
+    RC_(newton)(w, 0.1 * over > gap ? 0.1 * over : 0.25 * gap);
+  }
+}
+
+/* --- one sample ----------------------------------------------------------------------------------------------- */
+
+static int RC_(all_equal)(const RC_(sample) *w) {
+  size_t item = w->wide ? sizeof(double) : sizeof(float);
+  const char *first = (const char *)w->rows;
+  for (ptrdiff_t k = 1; k < w->M; k++)
+    if (memcmp(first, first + (size_t)(k * w->stride) * item, (size_t)w->C * item)) return 0;
+  return 1;
+}
+
+/* Rounding of every quantity that enters a bound, in nats: sums over classes and active rows in double, logarithms
+ * of ratios up to 1 / allowance, renormalised rows. */
+static void RC_(allow)(RC_(sample) *w) {
+  double size = (double)(w->live + w->most + 40), logs = 3.0 * RC_(log)((double)w->live) + 4.0;
+  w->allowance = 0x1p-53 * 2.0 * size * logs;
+}
+
+/* Blahut-Arimoto over all models, from p (by slot); stops when certified. */
+static void RC_(blahut_arimoto)(RC_(sample) *w, double goal, ptrdiff_t rounds, double *p, double *lower, double *upper) {
+  ptrdiff_t from = w->n;
+  for (ptrdiff_t k = 0; k < w->M; k++)
+    if (!w->known[k]) RC_(load)(w, k);
+  RC_(settle)(w, from);
+  ptrdiff_t n = w->n, full = (n + 7) / 8 * 8, Cp = (w->live + 7) / 8 * 8;
+  for (ptrdiff_t j = n; j < full; j++) p[j] = 0.0;
+  for (ptrdiff_t r = 0; r < rounds; r++) {
+    w->scans++;
+    for (ptrdiff_t c = 0; c < Cp; c++) w->q[c] = c < w->live ? RC_(dot)(w->z + c * w->cap, p, full) : 0.0;
+    RC_(logs)(w->q, w->live, Cp, w->lq);
+    double top = w->D[RC_(divergences)(w, w->lq)], f = RC_(dot)(w->D, p, full), total = 0;
+    *lower = f > *lower ? f : *lower;
+    *upper = top < *upper ? top : *upper;
+    if (*upper - *lower <= goal) return;
+    for (ptrdiff_t j = 0; j < full; j++) {
+      double y = p[j] * RC_(exp)(w->D[j] - top);
+      p[j] = j < n && y < 1e-280 ? 1e-280 : y;
+    }
+    for (ptrdiff_t j = 0; j < n; j++) total += p[j];
+    for (ptrdiff_t j = 0; j < full; j++) p[j] = j < n ? p[j] / total : 0.0;
+  }
+}
+
+/* Solves the sample whose float copy is at w->x and whose rows are at w->rows. With weights ([M], or NULL) the input
+ * distribution of the lower bound is written there. */
+static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity *out, double *weights, double *probs) {
+  const double nats = 0.69314718055994530942;
+  ptrdiff_t M = w->M;
+  w->n = w->a = 0;
+  w->scans = w->steps = 0;
+  w->lower = 0.0;
+  if (weights)
+    for (ptrdiff_t k = 0; k < M; k++) weights[k] = 0.0;
+  out->scans = out->steps = 0;
+  out->status = RC_CERTIFIED;
+  if (M == 1 || w->C == 1 || RC_(all_equal)(w)) {
+    out->lower = out->upper = 0.0;
+    if (weights) weights[0] = 1.0;
+    return;
+  }
+  RC_(survey)(w);
+  if (w->spread > 1e-6) {
+    RC_(normalise)(w);
+    RC_(survey)(w);
+  }
+  w->spread += (double)(w->C + 4) * 0x1p-24;
+  RC_(allow)(w);
+  memset(w->known, 0, (size_t)M);
+  memset(w->known + M, 1, (size_t)(w->Mp - M));
+  double tol = rule->tol * nats, goal = tol - 2.0 * w->allowance, upper = INFINITY, lower = 0.0;
+  if (goal < 4.0 * w->allowance) goal = 4.0 * w->allowance;
+  double ceiling = RC_(log)((double)(M < w->live ? M : w->live)), trace = goal / (64.0 * (1.0 + ceiling));
+  if (trace > 1e-6) trace = 1e-6;
+  int done = 0;
+  if (rule->method != RC_BLAHUT_ARIMOTO) {
+    RC_(start)(w);
+    RC_(activate)(w, 0, 1.0);
+    w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+    while (w->scans < rule->max_scans && !done) {
+      RC_(solve_slots)(w, 0.5 * goal, trace);
+      RC_(cover)(w, trace);
+      RC_(filter)(w);
+      w->scans++;
+      double top = w->D[RC_(divergences)(w, w->lq2)], best = w->lower;
+      lower = best > lower ? best : lower;
+      top = top > best ? top : best; /* models without a slot are below the lower bound */
+      upper = top < upper ? top : upper;
+      done = upper - lower <= goal;
+    }
+    if (weights)
+      for (ptrdiff_t k = 0; k < w->a; k++) weights[w->model[w->slot[k]]] = w->p[k];
+  }
+  if (!done && rule->max_rounds > 0) {
+    ptrdiff_t from = w->n;
+    for (ptrdiff_t k = 0; k < M; k++)
+      if (!w->known[k]) RC_(load)(w, k);
+    RC_(settle)(w, from);
+    for (ptrdiff_t j = 0; j < M; j++) probs[j] = (w->a > 0 ? 1e-3 : 1.0) / (double)M;
+    for (ptrdiff_t k = 0; k < w->a; k++) probs[w->slot[k]] += 0.999 * w->p[k];
+    double start = lower;
+    RC_(blahut_arimoto)(w, goal, rule->max_rounds, probs, &lower, &upper);
+    if (weights && (rule->method == RC_BLAHUT_ARIMOTO || lower > start))
+      for (ptrdiff_t j = 0; j < M; j++) weights[w->model[j]] = probs[j];
+    done = upper - lower <= goal;
+  }
+  lower -= w->allowance * (1.0 + lower);
+  upper += w->allowance * (1.0 + upper);
+  upper = upper < ceiling * (1.0 + 0x1p-50) ? upper : ceiling * (1.0 + 0x1p-50);
+  lower = lower > 0.0 ? lower : 0.0;
+  out->lower = lower / nats * (1.0 - 0x1p-51);
+  out->upper = upper / nats * (1.0 + 0x1p-51);
+  out->scans = w->scans;
+  out->steps = w->steps;
+  out->status = out->upper - out->lower <= rule->tol ? RC_CERTIFIED : done ? RC_PRECISION_LIMIT : RC_ITERATION_LIMIT;
+}
+
+/* --- two classes ---------------------------------------------------------------------------------------------- */
+
+/* phi(t) = (1 + t) log(1 + t) - t, phi(-1) = 1; absolute error a few ulp of t. */
+RC_INLINE double RC_(phi)(double t) {
+  double u = 1.0 + t, e = u - 1.0, y = RC_(log)(u > 0.0 ? u : 1.0);
+  y = e == 0.0 ? t : y * (t / (e == 0.0 ? 1.0 : e));
+  y = u > 0.0 ? u * y - t : 1.0;
+  return y > 0.0 ? y : 0.0;
+}
+
+RC_INLINE double RC_(entropy)(double a, double b) {
+  return -(a * RC_(log)(a > 0.0 ? a : 1.0) + b * RC_(log)(b > 0.0 ? b : 1.0));
+}
+
+/* Capacity of the rows with the smallest and the largest P(1), given as masses (a0, a1) and (b0, b1), in bits.
+ * log(q1 / q0) = (H(a) - H(b)) / (b - a); D(z || q) = sum_c q_c phi((z_c - q_c) / q_c) has no cancellation, and holds
+ * as an upper bound even where rounding keeps q0 + q1 off 1. All that is off is a few ulp of b - a and of D. */
+static void RC_(capacity_pairs)(const double *a0, const double *a1, const double *b0, const double *b1, ptrdiff_t n,
+                                double *lower, double *upper) {
+  const double bits = 1.44269504088896340736;
+  for (ptrdiff_t i = 0; i < n; i++) {
+    double A = a0[i] + a1[i], B = b0[i] + b1[i];
+    double a = a1[i] / A, ac = a0[i] / A, b = b1[i] / B, bc = b0[i] / B;
+    double gap = (b1[i] * a0[i] - a1[i] * b0[i]) / (A * B);
+    double safe = gap > 0.0 ? gap : 1.0;
+    double e = RC_(exp)(-(RC_(entropy)(a, ac) - RC_(entropy)(b, bc)) / safe); /* q0 / q1 */
+    double q1 = 1.0 / (1.0 + e), q0 = e / (1.0 + e);
+    q0 = e == INFINITY ? 1.0 : q0;
+    q1 = q1 < a ? a : q1;
+    q1 = q1 > b ? b : q1;
+    q0 = q0 < bc ? bc : q0;
+    q0 = q0 > ac ? ac : q0;
+    q1 = q1 > 0.0 ? q1 : 0.4 * b;
+    q0 = q0 > 0.0 ? q0 : 0.4 * ac;
+    double s1 = q1 > 0.0 ? q1 : 1.0, s0 = q0 > 0.0 ? q0 : 1.0;
+    double Da = s1 * RC_(phi)((a - q1) / s1) + s0 * RC_(phi)((ac - q0) / s0);
+    double Db = s1 * RC_(phi)((b - q1) / s1) + s0 * RC_(phi)((bc - q0) / s0);
+    double v = q1 < 0.5 ? (b - q1) / safe : (q0 - bc) / safe; /* weight of a */
+    v = v < 0.0 ? 0.0 : v > 1.0 ? 1.0 : v;
+    double low = v * Da + (1.0 - v) * Db, high = Da > Db ? Da : Db;
+    double off = 0x1p-53 * 32.0 * (safe + high);
+    low = (low - off) * bits;
+    high = (high + off) * bits;
+    low = low > 0.0 ? low : 0.0;
+    lower[i] = gap > 0.0 ? low : 0.0;
+    upper[i] = gap > 0.0 ? (high < 1.0 ? high : 1.0) : 0.0;
+  }
+}
+
+/* gap[i] = max over models of s[i] - s[its neighbour], i and i ^ 1 the two classes of a sample. */
+static void RC_(gaps_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *gap) {
+  ptrdiff_t i = 0;
+#if RC_X86
+  for (; i + VFN <= n; i += VFN) {
+    VD top[VF_PARTS];
+    for (int h = 0; h < VF_PARTS; h++) top[h] = VD_LOAD(gap + i + h * VDN);
+    const float *p = s + i;
+    for (ptrdiff_t k = 0; k < K; k++, p += stride)
+      for (int h = 0; h < VF_PARTS; h++) {
+        VD x = VF_WIDEN_LOAD(p, h);
+        top[h] = VD_MAX(VD_SUB(x, VD_SWAP(x)), top[h]);
+      }
+    for (int h = 0; h < VF_PARTS; h++) VD_STORE(gap + i + h * VDN, top[h]);
+  }
+#endif
+  for (; i < n; i++)
+    for (ptrdiff_t k = 0; k < K; k++) {
+      double d = (double)s[k * stride + i] - (double)s[k * stride + (i ^ 1)];
+      gap[i] = d > gap[i] ? d : gap[i];
+    }
+}
+
+static void RC_(gaps_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *gap) {
+  for (ptrdiff_t k = 0; k < K; k++)
+    for (ptrdiff_t i = 0; i < n; i++) {
+      double d = s[k * stride + i] - s[k * stride + (i ^ 1)];
+      gap[i] = d > gap[i] ? d : gap[i];
+    }
+}
+
+/* --- the leaf ------------------------------------------------------------------------------------------------- */
+
+/* Samples of a strip: its float copy takes about 512 KB, and a model's run in it at least two lines where it can. */
+static ptrdiff_t RC_(strip)(ptrdiff_t M, ptrdiff_t C, ptrdiff_t n) {
+  ptrdiff_t fit = 131072 / (M * C);
+  ptrdiff_t strip = fit < 1 ? 1 : fit;
+  if (strip * C < 32) strip = (32 + C - 1) / C;
+  return strip < n ? strip : n;
+}
+
+static size_t RC_(capacity_work)(ptrdiff_t M, ptrdiff_t C, ptrdiff_t n) {
+  RC_(sample) w;
+  size_t bytes = RC_(workspace)(&w, NULL, M, C);
+  return bytes + (size_t)(RC_(strip)(M, C, n) * C * w.ld) * sizeof(float) + (size_t)(w.Mp + 8) * sizeof(double) + 256;
+}
+
+static void RC_(capacity)(const void *rows, int wide, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, ptrdiff_t C,
+                          const rc_capacity_rule *rule, char *work, rc_capacity *out, double *weights) {
+  RC_(sample) w;
+  char *at = (char *)(((uintptr_t)work + 63) / 64 * 64);
+  RC_(workspace)(&w, NULL, M, C);
+  ptrdiff_t strip = RC_(strip)(M, C, n);
+  float *copy = (float *)RC_(carve)(&at, (size_t)(strip * C * w.ld) * sizeof(float));
+  double *probs = (double *)RC_(carve)(&at, (size_t)(w.Mp + 8) * sizeof(double));
+  RC_(workspace)(&w, at, M, C);
+  w.stride = stride;
+  w.wide = wide;
+  for (ptrdiff_t i = 0; i < n; i += strip) {
+    ptrdiff_t m = n - i < strip ? n - i : strip;
+    if (wide) RC_(spread_f64)((const double *)rows + i * C, stride, M, m * C, copy, w.ld);
+    else RC_(spread_f32)((const float *)rows + i * C, stride, M, m * C, copy, w.ld);
+    for (ptrdiff_t j = 0; j < m; j++) {
+      w.x = copy + j * C * w.ld;
+      w.rows = (const char *)rows + (size_t)((i + j) * C) * (wide ? sizeof(double) : sizeof(float));
+      RC_(solve)(&w, rule, out + i + j, weights, probs);
+    }
+  }
+}

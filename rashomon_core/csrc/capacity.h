@@ -17,8 +17,11 @@ static void RC_(spread_f32)(const float *s, ptrdiff_t stride, ptrdiff_t M, ptrdi
     ptrdiff_t j = 0;
     const float *p = s + k * stride;
 #if RC_X86
-    if (k + 16 <= M)
-      for (; j + 4 <= n; j += 4)
+    if (k + 16 <= M && n >= 4) {
+      for (ptrdiff_t r = 16; r < 32 && k + r < M; r++) /* short runs of many rows: no hardware sees them coming */
+        for (ptrdiff_t i = 0; i < n; i += 16) RC_PREFETCH(p + r * stride + i);
+      while (j < n) {
+        j = j + 4 <= n ? j : n - 4; /* the last four overlap those before */
         for (ptrdiff_t r = 0; r < 16; r += VFN) {
           const float *x = p + r * stride + j;
           VF a = RC_PIECE(x, stride), b = RC_PIECE(x + stride, stride);
@@ -30,6 +33,9 @@ static void RC_(spread_f32)(const float *s, ptrdiff_t stride, ptrdiff_t M, ptrdi
           VF_STORE(o + 2 * ld, RC_LOW2(AB, CD));
           VF_STORE(o + 3 * ld, RC_HIGH2(AB, CD));
         }
+        j += 4;
+      }
+    }
 #endif
     for (; j < n; j++)
       for (ptrdiff_t r = 0; r < 16; r++) out[j * ld + k + r] = k + r < M ? p[r * stride + j] : s[j];
@@ -54,7 +60,7 @@ typedef struct {
   ptrdiff_t M, Mp, ld, C, Cp, cap, most; /* models, padded; distance of classes; classes, padded; slots; active */
   const void *rows;
   ptrdiff_t stride;
-  int wide; /* rows are doubles */
+  int wide, exact; /* rows are doubles; the float copy holds the rows as they are */
   const float *x;
   ptrdiff_t live; /* classes that some model predicts, and which */
   int32_t *which;
@@ -69,7 +75,7 @@ typedef struct {
   ptrdiff_t a;
   int32_t *slot;
   double *p, *rows_a, *h_a, *D_a; /* weights, rows [active][Cp], their h and D(z || q) */
-  double *G, *d, *u, *v, *trial;
+  double *G, *d, *u, *v, *trial, *logs;
   double *q, *lq, *q2, *lq2;
   double lower, allowance;
   int32_t scans, steps;
@@ -118,6 +124,7 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   RC_CARVE(lq, double, Cp);
   RC_CARVE(q2, double, Cp);
   RC_CARVE(lq2, double, Cp);
+  RC_CARVE(logs, double, 8 * Cp);
   RC_CARVE(rows_a, double, most * Cp);
   RC_CARVE(G, double, most * most);
   RC_CARVE(z, double, Cp * (size_t)w->cap); /* last: pages that no sample touches cost nothing */
@@ -127,57 +134,68 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
 
 /* --- passes over all models ----------------------------------------------------------------------------------- */
 
-/* Sums of rows, and mean, smallest and largest score of each class, in one pass over the float copy. */
+/* Mean, smallest and largest score of each class, and how far the sums of rows are off 1: one pass over the copy. */
 static void RC_(survey)(RC_(sample) *w) {
   ptrdiff_t C = w->C, Mp = w->Mp, ld = w->ld;
-  float *sum = w->lanes, *low = sum + 16 * C, *high = low + 16 * C;
+  float *sum = w->lanes, *low = sum + 16 * C, *high = low + 16 * C, least[VFN], most[VFN], off = 0.0f;
+  VF below = VF_SET(INFINITY), above = VF_SET(0.0f);
   for (ptrdiff_t j = 0; j < 16 * C; j++) {
     sum[j] = 0.0f;
     low[j] = INFINITY;
     high[j] = 0.0f;
   }
-  for (ptrdiff_t k = 0; k < Mp;) {
-    ptrdiff_t step = k + 64 <= Mp ? 64 : 16;
-    for (ptrdiff_t l = 0; l < step; l++) w->sums[k + l] = 0.0f;
-    for (ptrdiff_t c = 0; c < C; c++) {
-      const float *x = w->x + c * ld + k;
-      for (ptrdiff_t l = 0; l < 16; l += VFN) {
-        VF s = VF_LOAD(sum + 16 * c + l), b = VF_LOAD(low + 16 * c + l), t = VF_LOAD(high + 16 * c + l);
-        for (ptrdiff_t j = l; j < step; j += 16) {
-          VF y = VF_LOAD(x + j);
-          s = VF_ADD(s, y);
-          b = VF_MIN(y, b);
-          t = VF_MAX(y, t);
-          VF_STORE(w->sums + k + j, VF_ADD(VF_LOAD(w->sums + k + j), y));
+  for (ptrdiff_t k = 0; k < Mp; k += 16)
+    for (ptrdiff_t l = 0; l < 16; l += VFN) {
+      VF rows = VF_SET(0.0f), next = VF_SET(0.0f);
+      int two = k + 32 <= Mp; /* two runs of models at a time where there are two */
+      const float *x = w->x + k + l;
+      float *at = sum + l;
+      if (two) {
+        for (ptrdiff_t c = 0; c < C; c++, x += ld, at += 16) {
+          VF y = VF_LOAD(x), v = VF_LOAD(x + 16);
+          rows = VF_ADD(rows, y);
+          next = VF_ADD(next, v);
+          VF_STORE(at, VF_ADD(VF_LOAD(at), VF_ADD(y, v)));
+          VF_STORE(at + 16 * C, VF_MIN(VF_MIN(y, v), VF_LOAD(at + 16 * C)));
+          VF_STORE(at + 32 * C, VF_MAX(VF_MAX(y, v), VF_LOAD(at + 32 * C)));
         }
-        VF_STORE(sum + 16 * c + l, s);
-        VF_STORE(low + 16 * c + l, b);
-        VF_STORE(high + 16 * c + l, t);
+        VF_STORE(w->sums + k + 16 + l, next);
+      } else {
+        for (ptrdiff_t c = 0; c < C; c++, x += ld, at += 16) {
+          VF y = VF_LOAD(x);
+          rows = VF_ADD(rows, y);
+          VF_STORE(at, VF_ADD(VF_LOAD(at), y));
+          VF_STORE(at + 16 * C, VF_MIN(y, VF_LOAD(at + 16 * C)));
+          VF_STORE(at + 32 * C, VF_MAX(y, VF_LOAD(at + 32 * C)));
+        }
+        next = rows;
       }
+      VF_STORE(w->sums + k + l, rows);
+      below = VF_MIN(VF_MIN(rows, next), below);
+      above = VF_MAX(VF_MAX(rows, next), above);
+      if (two && l + VFN == 16) k += 16;
     }
-    k += step;
-  }
-  float off = 0.0f;
-  for (ptrdiff_t k = 0; k < Mp; k++) {
-    float e = w->sums[k] - 1.0f;
-    e = e < 0 ? -e : e;
-    off = e > off ? e : off;
+  VF_STORE(least, below);
+  VF_STORE(most, above);
+  for (int l = 0; l < VFN; l++) {
+    off = 1.0f - least[l] > off ? 1.0f - least[l] : off;
+    off = most[l] - 1.0f > off ? most[l] - 1.0f : off;
   }
   w->spread = (double)off;
   w->live = 0;
   for (ptrdiff_t c = 0; c < C; c++) {
-    double s = 0;
-    float b = low[16 * c], t = high[16 * c];
-    for (ptrdiff_t l = 0; l < 16; l++) {
-      s += (double)sum[16 * c + l];
-      b = low[16 * c + l] < b ? low[16 * c + l] : b;
-      t = high[16 * c + l] > t ? high[16 * c + l] : t;
-    }
-    if (t > 0.0f) { /* a class that no model predicts carries nothing */
+    float *s = sum + 16 * c, *b = low + 16 * c, *t = high + 16 * c;
+    for (int half = 8; half; half /= 2)
+      for (int l = 0; l < half; l++) {
+        s[l] += s[l + half];
+        b[l] = b[l + half] < b[l] ? b[l + half] : b[l];
+        t[l] = t[l + half] > t[l] ? t[l + half] : t[l];
+      }
+    if (t[0] > 0.0f) { /* a class that no model predicts carries nothing */
       w->which[w->live] = (int32_t)c;
-      w->mean[w->live] = s / (double)Mp;
-      w->least[w->live] = (double)b;
-      w->largest[w->live++] = (double)t;
+      w->mean[w->live] = (double)s[0] / (double)Mp;
+      w->least[w->live] = (double)b[0];
+      w->largest[w->live++] = (double)t[0];
     }
   }
   double total = 0;
@@ -191,6 +209,7 @@ static void RC_(normalise)(RC_(sample) *w) {
   for (ptrdiff_t k = 0; k < w->Mp; k++) w->sums[k] = 1.0f / w->sums[k];
   for (ptrdiff_t c = 0; c < w->C; c++)
     for (ptrdiff_t k = 0; k < w->Mp; k++) x[c * w->ld + k] *= w->sums[k];
+  w->exact = 0;
 }
 
 /* chi[k] = sum_c wf_c (x_kc - qf_c)^2 */
@@ -217,53 +236,71 @@ static void RC_(distances)(RC_(sample) *w) {
 
 /* --- exact rows ----------------------------------------------------------------------------------------------- */
 
-/* Gives model k a slot: its row in double, divided by its sum. The caller computes h (see settle). */
-static void RC_(load)(RC_(sample) *w, ptrdiff_t k) {
-  double *z = w->z + w->n, total = 0;
-  if (w->wide) {
-    const double *s = (const double *)w->rows + k * w->stride;
-    for (ptrdiff_t c = 0; c < w->live; c++) total += z[c * w->cap] = s[w->which[c]];
-  } else {
-    const float *s = (const float *)w->rows + k * w->stride;
-    for (ptrdiff_t c = 0; c < w->live; c++) total += z[c * w->cap] = (double)s[w->which[c]];
-  }
-  for (ptrdiff_t c = 0; c < w->live; c++) z[c * w->cap] /= total;
+/* Gives model k a slot; settle fills it. */
+RC_INLINE void RC_(load)(RC_(sample) *w, ptrdiff_t k) {
   w->known[k] = 1;
   w->model[w->n++] = (int32_t)k;
 }
 
-/* h = sum_c z log z of the slots from `from` on (whole runs of 8 slots). */
+/* Fills the slots from `from` on, in runs of 8: the row in double, divided by its sum, and h = sum_c z log z. The rest
+ * of the last run repeats the first slot. */
 static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
-  for (ptrdiff_t j = w->n; j < (w->n + 7) / 8 * 8; j++) /* the rest of the last run: a copy of the first slot */
-    for (ptrdiff_t c = 0; c < w->live; c++) w->z[c * w->cap + j] = w->z[c * w->cap];
+  ptrdiff_t live = w->live;
+  double *t = w->logs;
+  if (from == w->n) return;
   for (ptrdiff_t j = from / 8 * 8; j < w->n; j += 8) {
-    double sum[8] = {0};
-    for (ptrdiff_t c = 0; c < w->live; c++) {
-      const double *z = w->z + c * w->cap + j;
+    ptrdiff_t at[8];
+    double total[8] = {0}, sum[8] = {0};
+    for (int l = 0; l < 8; l++) at[l] = w->model[j + l < w->n ? j + l : 0];
+    for (ptrdiff_t c = 0; c < live; c++) {
+      double *z = w->z + c * w->cap + j;
+      const ptrdiff_t b = w->which[c];
+      if (w->exact)
+        for (int l = 0; l < 8; l++) z[l] = (double)w->x[b * w->ld + at[l]];
+      else if (w->wide)
+        for (int l = 0; l < 8; l++) z[l] = ((const double *)w->rows)[at[l] * w->stride + b];
+      else
+        for (int l = 0; l < 8; l++) z[l] = (double)((const float *)w->rows)[at[l] * w->stride + b];
+      for (int l = 0; l < 8; l++) total[l] += z[l];
+    }
+    for (int l = 0; l < 8; l++) total[l] = 1.0 / total[l];
+    for (ptrdiff_t c = 0; c < live; c++) {
+      double *z = w->z + c * w->cap + j;
       for (int l = 0; l < 8; l++) {
-        double y = z[l] * RC_(log)(z[l] > 0.0 ? z[l] : 1.0);
-        sum[l] += y;
+        z[l] *= total[l];
+        t[8 * c + l] = z[l] > 0.0 ? z[l] : 1.0;
       }
     }
+    RC_(log_array)(t, 8 * live, t);
+    for (ptrdiff_t c = 0; c < live; c++)
+      for (int l = 0; l < 8; l++) sum[l] += w->z[c * w->cap + j + l] * t[8 * c + l];
     for (int l = 0; l < 8; l++) w->h[j + l] = sum[l];
   }
 }
 
-/* D = h - sum_c z log q of all slots; returns the slot of the largest. */
+/* D = h - sum_c z log q of all slots; returns the first slot with the largest. */
 static ptrdiff_t RC_(divergences)(RC_(sample) *w, const double *lq) {
+  double top[VDN], best;
+  VD high = VD_SET(-INFINITY);
   for (ptrdiff_t j = 0; j < w->n; j += 8) {
-    double D[8];
-    for (int l = 0; l < 8; l++) D[l] = w->h[j + l];
-    for (ptrdiff_t c = 0; c < w->live; c++) {
-      const double *z = w->z + c * w->cap + j;
-      for (int l = 0; l < 8; l++) D[l] -= z[l] * lq[c];
+    VD D[8 / VDN];
+    const double *z = w->z + j;
+    for (int l = 0; l < 8 / VDN; l++) D[l] = VD_LOAD(w->h + j + l * VDN);
+    for (ptrdiff_t c = 0; c < w->live; c++, z += w->cap) {
+      VD y = VD_SET(lq[c]);
+      for (int l = 0; l < 8 / VDN; l++) D[l] = VD_SUB(D[l], VD_MUL(VD_LOAD(z + l * VDN), y));
     }
-    for (int l = 0; l < 8; l++) w->D[j + l] = D[l];
+    for (int l = 0; l < 8 / VDN; l++) {
+      VD_STORE(w->D + j + l * VDN, D[l]);
+      high = VD_MAX(D[l], high);
+    }
   }
-  ptrdiff_t best = 0;
-  for (ptrdiff_t j = 1; j < w->n; j++)
-    if (w->D[j] > w->D[best]) best = j;
-  return best;
+  VD_STORE(top, high);
+  best = top[0];
+  for (int l = 1; l < VDN; l++) best = top[l] > best ? top[l] : best;
+  ptrdiff_t j = 0;
+  while (j + 1 < w->n && w->D[j] != best) j++;
+  return j;
 }
 
 /* --- the active set ------------------------------------------------------------------------------------------- */
@@ -276,7 +313,8 @@ RC_INLINE double RC_(dot)(const double *a, const double *b, ptrdiff_t n) { /* n 
 }
 
 static void RC_(logs)(const double *q, ptrdiff_t live, ptrdiff_t n, double *lq) {
-  for (ptrdiff_t c = 0; c < n; c++) lq[c] = RC_(log)(c < live && q[c] > 0.0 ? q[c] : 1.0);
+  for (ptrdiff_t c = 0; c < n; c++) lq[c] = c < live && q[c] > 0.0 ? q[c] : 1.0;
+  RC_(log_array)(lq, n, lq);
 }
 
 /* Mixture q of weights p, its logarithms (0 where it is 0: no active row has that class), D of the active rows;
@@ -414,9 +452,16 @@ static void RC_(newton)(RC_(sample) *w, double gap) {
       double f = RC_(mixture)(w, w->trial, w->q2, w->lq2);
       taken = f >= before - 1e-15 && f == f;
       if (taken) {
-        memcpy(w->p, w->trial, (size_t)w->a * sizeof(double));
-        RC_(prune)(w);
-        w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+        int gone = 0;
+        for (ptrdiff_t k = 0; k < w->a; k++) gone |= !(w->trial[k] > 0.0);
+        RC_SWAP(w->p, w->trial);
+        RC_SWAP(w->q, w->q2);
+        RC_SWAP(w->lq, w->lq2);
+        w->lower = f;
+        if (gone) {
+          RC_(prune)(w);
+          w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+        }
       }
     }
     if (!taken) { /* rounding has the last word: a round that cannot go wrong */
@@ -440,6 +485,10 @@ static void RC_(enter)(RC_(sample) *w, ptrdiff_t slot) {
   for (ptrdiff_t c = 0; c < w->live; c++) {
     if (w->q[c] > 0.0) curve += e[c] * e[c] / w->q[c];
     else if (r[c] > 0.0) covered = 0;
+  }
+  if (covered && !(first > 0.0)) {
+    w->a--;
+    return;
   }
   double t = covered && curve > 0.0 ? first / curve : 1.0 / (double)(w->a);
   if (!(t > 0.0 && t < 0.5)) t = 0.5;
@@ -474,8 +523,29 @@ static int RC_(cover)(RC_(sample) *w, double trace) {
   for (ptrdiff_t c = 0; c < w->live; c++) missing |= !(w->q[c] > RC_MISSING);
   for (ptrdiff_t c = 0; c < Cp; c++)
     w->q2[c] = c >= w->live ? 0.0 : missing ? (1.0 - trace) * w->q[c] + trace * w->mean[c] : w->q[c];
-  RC_(logs)(w->q2, w->live, Cp, w->lq2);
+  if (missing) RC_(logs)(w->q2, w->live, Cp, w->lq2);
+  else memcpy(w->lq2, w->lq, (size_t)Cp * sizeof(double));
   return missing;
+}
+
+/* Which of 16 floats are not at most `limit`, and the lowest of them. */
+RC_INLINE uint32_t RC_(above16)(const float *x, float limit) {
+  uint32_t m = 0;
+#if RC_X86
+  for (int l = 0; l < 16; l += VFN) m |= (uint32_t)RC_GREATER(VF_LOAD(x + l), VF_SET(limit)) << l;
+#else
+  for (int l = 0; l < 16; l++) m |= (uint32_t)(x[l] > limit) << l;
+#endif
+  return m;
+}
+RC_INLINE int RC_(lowest)(uint32_t m) {
+#if defined(__GNUC__) || defined(__clang__)
+  return __builtin_ctz(m);
+#else
+  int l = 0;
+  while (!(m >> l & 1)) l++;
+  return l;
+#endif
 }
 
 /* Gives a slot to every model whose divergence from q' (in q2) may exceed the lower bound. Of the others
@@ -487,16 +557,20 @@ static void RC_(filter)(RC_(sample) *w) {
   double T, mean_kappa = 0, slack = 1e-13 + 4.0 * w->allowance;
   double eps = 0x1p-24, rho = w->spread, L = w->lower;
   int usable = L > 0.0 && rho < 1e-2;
+  double *ratio = w->logs, *log_ratio = w->logs + w->Cp;
+  for (ptrdiff_t c = 0; c < w->live; c++) {
+    double r = w->least[c] * (1.0 - 2.0 * rho) / w->q2[c];
+    ratio[c] = r > 0.9 ? 0.9 : r < 1e-12 ? 1e-12 : r;
+  }
+  RC_(log_array)(ratio, w->live, log_ratio);
   for (ptrdiff_t c = 0; c < w->live && usable; c++) {
-    double q = w->q2[c], top = w->largest[c] * (1.0 + 2.0 * rho) + RC_TINY;
+    double q = w->q2[c], r = ratio[c], top = w->largest[c] * (1.0 + 2.0 * rho) + RC_TINY;
     if (q < 1e-18) { /* too small for floats: nothing to the distance, or no filter */
       double part = top * top / q + q;
       usable = part <= 1e-3 * L;
       slack += part;
     }
-    double r = w->least[c] * (1.0 - 2.0 * rho) / q;
-    r = r > 0.9 ? 0.9 : r < 1e-12 ? 0.0 : r;
-    double kappa = r > 0.0 ? (r * RC_(log)(r) - r + 1.0) / ((r - 1.0) * (r - 1.0)) * (1.0 + 1e-12) : 1.0;
+    double kappa = r > 1e-12 ? (r * log_ratio[c] - r + 1.0) / ((r - 1.0) * (r - 1.0)) * (1.0 + 1e-12) : 1.0;
     w->qf[c] = (float)kappa; /* for now */
     mean_kappa += q * kappa;
   }
@@ -520,13 +594,12 @@ static void RC_(filter)(RC_(sample) *w) {
   RC_(distances)(w);
   ptrdiff_t from = w->n;
   for (ptrdiff_t k = 0; k < w->Mp; k += 16) {
-    int any = 0;
-    for (int l = 0; l < 16; l++) any |= !(w->chi[k + l] <= limit);
-    if (any)
-      for (int l = 0; l < 16; l++)
-        if (!(w->chi[k + l] <= limit) && !w->known[k + l]) RC_(load)(w, k + l);
+    for (uint32_t far = RC_(above16)(w->chi + k, limit); far; far &= far - 1) {
+      ptrdiff_t j = k + RC_(lowest)(far);
+      if (!w->known[j]) RC_(load)(w, j);
+    }
   }
-  if (w->n > from) RC_(settle)(w, from);
+  RC_(settle)(w, from);
 }
 
 /* A few models to start from: in each of 16 lanes the one farthest from the mean, in chi-squared. */
@@ -612,6 +685,13 @@ static void RC_(solve_slots)(RC_(sample) *w, double gap, double trace) {
         continue;
       }
       RC_(enter)(w, best);
+      for (ptrdiff_t more = w->n * w->live / 32768; more > 0 && w->a < w->most; more--) {
+        w->D[best] = -INFINITY; /* where looking at all slots is dear, the next farthest ones come in as well */
+        best = 0;
+        for (ptrdiff_t j = 1; j < w->n; j++) best = w->D[j] > w->D[best] ? j : best;
+        if (w->D[best] < before + 0.5 * over) break;
+        if (!RC_(is_active)(w, best)) RC_(enter)(w, best);
+      }
     }
     RC_(newton)(w, 0.1 * over > gap ? 0.1 * over : 0.25 * gap);
   }
@@ -676,6 +756,7 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
     if (weights) weights[0] = 1.0;
     return;
   }
+  w->exact = !w->wide;
   RC_(survey)(w);
   if (w->spread > 1e-6) {
     RC_(normalise)(w);
@@ -814,11 +895,10 @@ static void RC_(gaps_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdif
 
 /* --- the leaf ------------------------------------------------------------------------------------------------- */
 
-/* Samples of a strip: its float copy takes about 512 KB, and a model's run in it at least two lines where it can. */
+/* Samples of a strip: its float copy takes 512 KB where it can, and has four columns for the transpose. */
 static ptrdiff_t RC_(strip)(ptrdiff_t M, ptrdiff_t C, ptrdiff_t n) {
-  ptrdiff_t fit = 131072 / (M * C);
-  ptrdiff_t strip = fit < 1 ? 1 : fit;
-  if (strip * C < 32) strip = (32 + C - 1) / C;
+  ptrdiff_t fit = 131072 / (M * C), least = (4 + C - 1) / C;
+  ptrdiff_t strip = fit < least ? least : fit;
   return strip < n ? strip : n;
 }
 

@@ -30,6 +30,12 @@
 #define restrict __restrict
 #endif
 
+#define RC_SWAP(a, b)  \
+  do {                 \
+    double *t_ = (a);  \
+    (a) = (b);         \
+    (b) = t_;          \
+  } while (0)
 #define RC_TINY 0x1p-120    /* what doubles above 0 become at least in a float copy */
 #define RC_MISSING 0x1p-960 /* a class with less is missing from a mixture */
 

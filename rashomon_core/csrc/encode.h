@@ -204,7 +204,6 @@ static ptrdiff_t RC_(decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, cons
     index = _mm512_mask_mov_epi32(index, m_, _mm512_set1_epi32(c));   \
     best = _mm512_mask_mov_ps(best, m_, x);                           \
   } while (0)
-#define RC_GREATER(a, b) _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ))
 #define RC_AT_LEAST(a, b) _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ))
 #define RC_WATCH(w, x, low) _mm512_max_epu32(w, _mm512_sub_epi32(_mm512_castps_si512(x), low))
 #define RC_WATCH_SET(u) _mm512_set1_epi32((int)(u))
@@ -228,7 +227,6 @@ static ptrdiff_t RC_(decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, cons
     index = _mm256_blendv_epi8(index, _mm256_set1_epi32(c), _mm256_castps_si256(m_));                      \
     best = _mm256_blendv_ps(best, x, m_);                                                                  \
   } while (0)
-#define RC_GREATER(a, b) (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ))
 #define RC_AT_LEAST(a, b) (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ))
 #define RC_WATCH(w, x, low) _mm256_max_epu32(w, _mm256_sub_epi32(_mm256_castps_si256(x), low))
 #define RC_WATCH_SET(u) _mm256_set1_epi32((int)(u))
@@ -256,7 +254,6 @@ static ptrdiff_t RC_(decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, cons
     index = _mm_or_si128(_mm_and_si128(mi_, _mm_set1_epi32(c)), _mm_andnot_si128(mi_, index));             \
     best = _mm_or_ps(_mm_and_ps(m_, x), _mm_andnot_ps(m_, best));                                          \
   } while (0)
-#define RC_GREATER(a, b) (uint32_t)_mm_movemask_ps(_mm_cmpgt_ps(a, b))
 #define RC_AT_LEAST(a, b) (uint32_t)_mm_movemask_ps(_mm_cmpge_ps(a, b))
 /* no unsigned maximum here: the bits above low and below low + range, signed, where both are positive floats */
 #define RC_WATCH(w, x, low) \
@@ -350,7 +347,6 @@ RC_INLINE int RC_(decide_word)(const float *s, ptrdiff_t C, int above, float t, 
 #undef RC_STORE_BYTES
 #undef RC_STORE_WORDS
 #undef RC_ROW_BAD
-#undef RC_GREATER
 #undef RC_AT_LEAST
 #undef RC_WATCH
 #undef RC_WATCH_SET

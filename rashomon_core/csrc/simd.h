@@ -32,6 +32,7 @@
 #undef RC_HIGH
 #undef RC_LOW2
 #undef RC_HIGH2
+#undef RC_GREATER
 
 #if RC_X86 && RC_LEVEL == 2
 #define VF __m512
@@ -58,6 +59,7 @@
 #define VF_WIDEN_LOAD(p, part) _mm512_cvtps_pd(_mm256_loadu_ps((p) + 8 * (part)))
 #define VF_MUL(a, b) _mm512_mul_ps(a, b)
 #define VD_SWAP(x) _mm512_permute_pd(x, 0x55)
+#define RC_GREATER(a, b) _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ))
 #define RC_PIECE(p, C)                                                                                                       \
   _mm512_insertf32x4(_mm512_insertf32x4(_mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(p)), _mm_loadu_ps((p) + 4 * (C)), 1), \
                                         _mm_loadu_ps((p) + 8 * (C)), 2), _mm_loadu_ps((p) + 12 * (C)), 3)
@@ -91,6 +93,7 @@
 #define VF_WIDEN_LOAD(p, part) _mm256_cvtps_pd(_mm_loadu_ps((p) + 4 * (part)))
 #define VF_MUL(a, b) _mm256_mul_ps(a, b)
 #define VD_SWAP(x) _mm256_permute_pd(x, 0x5)
+#define RC_GREATER(a, b) (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ))
 #define RC_PIECE(p, C) _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps((p) + 4 * (C)), 1)
 #define RC_LOW(a, b) _mm256_unpacklo_ps(a, b)
 #define RC_HIGH(a, b) _mm256_unpackhi_ps(a, b)
@@ -122,6 +125,7 @@
 #define VF_WIDEN_LOAD(p, part) _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)((p) + 2 * (part)))))
 #define VF_MUL(a, b) _mm_mul_ps(a, b)
 #define VD_SWAP(x) _mm_shuffle_pd(x, x, 1)
+#define RC_GREATER(a, b) (uint32_t)_mm_movemask_ps(_mm_cmpgt_ps(a, b))
 #define RC_PIECE(p, C) _mm_loadu_ps(p)
 #define RC_LOW(a, b) _mm_unpacklo_ps(a, b)
 #define RC_HIGH(a, b) _mm_unpackhi_ps(a, b)

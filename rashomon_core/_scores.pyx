@@ -59,6 +59,8 @@ cdef class TilePass:
     variance : (S, columns) float64
         Score variance with ``ddof``, written after the last model; when all models come in one block, shift, s1
         and s2 are not needed.
+    gaps : (S, 2) float64
+        Two classes: the largest s_0 - s_1 and s_1 - s_0, -inf before the first model.
     votes : (C, S) int32 for C <= VOTE_CLASSES, else (S, C)
     planes : (M, G, P, 8) uint64, any model stride: the decisions
     decisions : (M, S) uint8 or uint16: the decisions as numbers
@@ -79,6 +81,7 @@ cdef class TilePass:
     cdef double *s1
     cdef double *s2
     cdef double *variance
+    cdef double *gaps
     cdef double ddof
     cdef int32_t *votes
     cdef uint64_t *planes
@@ -102,7 +105,7 @@ cdef class TilePass:
     cdef bint bits  # binary float scores are decided straight into words, not into bytes
 
     def __init__(self, *, n_samples, columns, n_classes, n_models, kind="proba", renormalize=False, tolerance=1e-6,
-                 threshold=None, single=True, lo=None, hi=None, shift=None, s1=None, s2=None, variance=None, ddof=0, votes=None, planes=None,
+                 threshold=None, single=True, lo=None, hi=None, shift=None, s1=None, s2=None, variance=None, ddof=0, gaps=None, votes=None, planes=None,
                  decisions=None, references=None, masks=None, mismatches=None, unions=None, weights=None,
                  mismatch_lanes=None, mismatch_totals=None, y=None, target=None, loss_lanes=None, loss_totals=None,
                  losses=()):
@@ -118,7 +121,7 @@ cdef class TilePass:
                 self.rule.threshold = 0.0
         if threshold is not None:
             self.rule.cut, self.rule.threshold = RC_CUT_FROM, threshold
-        self.keep = (lo, hi, shift, s1, s2, variance, votes, planes, decisions, references, masks, mismatches, unions, weights,
+        self.keep = (lo, hi, shift, s1, s2, variance, gaps, votes, planes, decisions, references, masks, mismatches, unions, weights,
                      mismatch_lanes, mismatch_totals, y, target, loss_lanes, loss_totals)
         self.lo = NULL if lo is None else _data(lo)
         self.hi = NULL if hi is None else _data(hi)
@@ -126,6 +129,7 @@ cdef class TilePass:
         self.s1 = NULL if s1 is None else <double *>_data(s1)
         self.s2 = NULL if s2 is None else <double *>_data(s2)
         self.variance = NULL if variance is None else <double *>_data(variance)
+        self.gaps = NULL if gaps is None else <double *>_data(gaps)
         self.ddof = ddof
         if lo is not None and variance is None and s1 is None:
             raise ValueError("internal: ranges need s1, s2 and shift, or variance")
@@ -358,6 +362,11 @@ cdef class TilePass:
                 t.fold_f32(<const float *>folded, step, kk, w * C, <rc_cell32 *>cells + cell_at // 16, <const float *>soon)
             else:
                 t.fold_f64(<const double *>folded, step, kk, w * C, <rc_cell64 *>cells + cell_at // 8, <const double *>soon)
+        if self.gaps != NULL:
+            if self.single:
+                t.gaps_f32(<const float *>folded, step, kk, w * C, self.gaps + (n0 + i) * C)
+            else:
+                t.gaps_f64(<const double *>folded, step, kk, w * C, self.gaps + (n0 + i) * C)
         if self.use_log_loss or self.use_tv or self.use_ce:
             for k in range(kk):
                 if self.single:

@@ -17,7 +17,7 @@ import pytest
 import rashomon_core as rc
 
 PACKAGE = Path(str(rc.__file__)).parent
-COMPILED = ("_cpu", "_encode", "_decisions", "_scores")
+COMPILED = ("_cpu", "_encode", "_decisions", "_scores", "_capacity")
 #: Each module imports only what stands above it, or in its own room.
 ORDER = (
     "errors",
@@ -27,10 +27,13 @@ ORDER = (
     "results",
     "tiles",
     "jit",
+    "metrics.channel",
     "metrics.visit",
     "metrics.summary",
     "metrics.decisions",
     "metrics.scores",
+    "metrics.capacity",
+    "metrics.joint",
     "metrics.groups",
     "metrics.sets",
     "metrics.overview",
@@ -48,18 +51,21 @@ PUBLIC = [
     "MultiplicityAccumulator",
     "ambiguity",
     "ambiguous_samples",
+    "channel_capacity",
     "decide",
     "disagreement_rate",
     "discrepancy",
     "fidelity",
     "group_rates",
     "isa_available",
+    "joint_capacity",
     "open_predictions",
     "pairwise_ambiguity",
     "pairwise_disagreement",
     "pairwise_discrepancy",
     "predict_all",
     "profile",
+    "rashomon_capacity",
     "rashomon_mask",
     "save_predictions",
     "score_variance",

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
         OutputError,
         RashomonError,
         SelectedOnEvaluationWarning,
+        UncertifiedError,
+        UncertifiedWarning,
         UsageError,
     )
+    from .metrics.capacity import channel_capacity, rashomon_capacity
     from .metrics.decisions import (
         ambiguity,
         ambiguous_samples,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
         votes,
     )
     from .metrics.groups import group_rates
+    from .metrics.joint import joint_capacity
     from .metrics.scores import (
         cross_entropy,
         delta_ambiguity,
@@ -59,7 +63,7 @@ if TYPE_CHECKING:
     from .predict import predict_all
     from .predictions import Predictions
     from .profiling import profile
-    from .results import GroupRates, Profile
+    from .results import CapacityResult, ChannelCapacity, GroupRates, JointCapacity, Profile
     from .store import open_predictions, save_predictions
 
 __version__ = "0.1.0"
@@ -74,8 +78,12 @@ _HOME = {
         "OutputError",
         "RashomonError",
         "SelectedOnEvaluationWarning",
+        "UncertifiedError",
+        "UncertifiedWarning",
         "UsageError",
     ),
+    "metrics.capacity": ("channel_capacity", "rashomon_capacity"),
+    "metrics.joint": ("joint_capacity",),
     "metrics.decisions": (
         "ambiguity",
         "ambiguous_samples",
@@ -111,7 +119,7 @@ _HOME = {
     "predict": ("predict_all",),
     "predictions": ("Predictions",),
     "profiling": ("profile",),
-    "results": ("GroupRates", "Profile"),
+    "results": ("CapacityResult", "ChannelCapacity", "GroupRates", "JointCapacity", "Profile"),
     "store": ("open_predictions", "save_predictions"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -14,6 +14,8 @@ __all__ = [
     "OutputError",
     "RashomonError",
     "SelectedOnEvaluationWarning",
+    "UncertifiedError",
+    "UncertifiedWarning",
     "UsageError",
 ]
 
@@ -90,6 +92,16 @@ class InvalidInputError(RashomonError, ValueError):
 
 class LabelTypeError(InvalidInputError, TypeError):
     """Scores were given where decisions are needed."""
+
+
+class UncertifiedError(RashomonError):
+    """Samples whose capacity bounds are farther apart than the tolerance, where certainty was asked for."""
+
+    exit_code = 4
+
+
+class UncertifiedWarning(UserWarning):
+    """Some capacity bounds are farther apart than the tolerance."""
 
 
 class SelectedOnEvaluationWarning(UserWarning):

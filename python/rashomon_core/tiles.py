@@ -37,6 +37,7 @@ __all__ = [
     "parse_memory",
     "parse_threads",
     "plan",
+    "plan_whole",
     "read_block",
     "run",
     "show_progress",
@@ -300,6 +301,21 @@ def plan(predictions: Predictions, *, threads: int, memory: int, per_sample: int
         if chunks is not None and chunks[0] < models:
             models = models // chunks[0] * chunks[0]
     return Plan(tuple((i, min(i + samples, N)) for i in range(0, N, samples)), models)
+
+
+def plan_whole(predictions: Predictions, *, threads: int, memory: int, per_sample: int) -> Plan:
+    """Choose tiles that hold all models of their samples, for work that needs them together.
+
+    As many samples as fit the memory; at least a page of each model where that fits, else at least one sample.
+    """
+    M, N = predictions.n_models, predictions.n_samples
+    width = predictions.columns * predictions.dtype.itemsize
+    in_place = _kernel_ready(predictions)
+    fit = memory // threads // (per_sample + (0 if in_place else width * M))
+    samples = max(1, min(fit, max(TILE_BYTES // (width * M), 1), math.ceil(N / (4 * threads))))
+    if not in_place and samples * width < PAGE:
+        samples = max(1, min(fit, math.ceil(PAGE / width)))
+    return Plan(tuple((i, min(i + samples, N)) for i in range(0, N, samples)), M)
 
 
 def _kernel_ready(predictions: Predictions) -> bool:

@@ -32,6 +32,8 @@ from rashomon_core.tiles import (
 )
 from rashomon_core.vectors import target_rows
 
+from .channel import CapacityRule, ChannelSolver
+
 __all__ = ["LOSSES", "Reference", "Request", "Visit", "column_of", "encode_vector", "share", "total", "visit"]
 
 Array = npt.NDArray[Any]
@@ -80,6 +82,8 @@ class Request:
     n_cells: int = 0
     #: Count the models that decide like these (N,) decisions, sample by sample.
     agree: Array | None = None
+    #: Capacity of each sample's channel.
+    capacity: CapacityRule | None = None
     losses: Sequence[str] = ()
     y: Array | None = None
     #: The target's probabilities (N, C) or (N,) P(class 1), or its decisions (N,), which count as one-hot rows.
@@ -106,6 +110,7 @@ class Visit:
     high: SpillArray | None = None
     variance: SpillArray | None = None
     moments: tuple[Array, Array, Array] | None = None
+    capacity: ChannelSolver | None = None
     votes: Array | None = None
     vote_squares: Array | None = None
     viable: Array | None = None
@@ -265,6 +270,12 @@ class _Visitor:
             shape2 = (self.columns, self.N) if spill else (self.N, self.columns)
             for name, kind in (("low", self.score_type), ("high", self.score_type), ("variance", np.float64)):
                 setattr(result, name, SpillArray(shape2, kind, spill=spill))
+        self.closed = False  # capacities come from ranges
+        if request.capacity is not None and not self.labels:
+            result.capacity = ChannelSolver(predictions, request.capacity)
+            self.closed = request.capacity.closed_form(predictions)
+            if self.closed and result.low is None:
+                raise ValueError("internal: capacity of two classes needs ranges")
         if request.moments and not self.labels:
             shape2 = (self.N, self.columns)
             result.moments = (np.empty(shape2, self.score_type), np.empty(shape2), np.empty(shape2))
@@ -299,6 +310,8 @@ class _Visitor:
     def go(self, label: str) -> Visit:
         run(self.plan.tiles, self.tile, self.merge, threads=self.threads, label=label)
         result, request = self.result, self.request
+        if result.capacity is not None and not self.closed and self.plan.models < self.M:
+            result.capacity.read(threads=self.threads, memory=self.memory)
         for j, reference in enumerate(request.references):
             result.mismatches[reference.name] = self.counts[j]
             if request.weights is not None:
@@ -334,6 +347,9 @@ class _Visitor:
                 given["shift"] = scratch.array("shift", (S, self.columns), self.score_type)
                 given["s1"] = scratch.array("s1", (S, self.columns), np.float64)
                 given["s2"] = scratch.array("s2", (S, self.columns), np.float64)
+        if self.closed and self.columns == 2:
+            given["gaps"] = scratch.array("gaps", (S, 2), np.float64)
+            given["gaps"].fill(-np.inf)
         if self.votes_needed:
             shape = (self.classes, S) if self.by_class else (S, self.classes)
             given["votes"] = scratch.array("votes", shape, np.int32, zero=True)
@@ -391,6 +407,11 @@ class _Visitor:
             if not kernel.update(block, m0, 0):
                 view.validate()  # names the first bad value in (model, sample) order
                 raise InvalidInputError("bad values in the predictions", file=view.path, where=view.where(m0, n0))
+        if result.capacity is not None:
+            if self.closed:
+                result.capacity.extremes(given["lo"], given["hi"], given.get("gaps"), rows)
+            elif whole:
+                result.capacity.block(block, rows, scratch)
         for array, block, r, c in places:
             array.commit(np.ascontiguousarray(block), r, c)
         if result.decisions is not None:

@@ -1,0 +1,29 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+RESULT: np.dtype[Any]
+STATUS: tuple[str, ...]
+METHODS: tuple[str, ...]
+
+def work_bytes(n_models: int, n_classes: int, n_samples: int) -> int: ...
+def solve(
+    rows: npt.NDArray[Any],
+    out: npt.NDArray[Any],
+    work: npt.NDArray[np.uint8],
+    *,
+    tol: float,
+    method: str,
+    max_scans: int,
+    max_rounds: int,
+    weights: npt.NDArray[np.float64] | None = None,
+) -> None: ...
+def pairs(
+    a0: npt.NDArray[np.float64],
+    a1: npt.NDArray[np.float64],
+    b0: npt.NDArray[np.float64],
+    b1: npt.NDArray[np.float64],
+    lower: npt.NDArray[np.float64],
+    upper: npt.NDArray[np.float64],
+) -> None: ...

@@ -1,0 +1,151 @@
+"""Channel capacity of samples: how blocks of scores reach the solver, and where its bounds are kept.
+
+For every sample the M score vectors are the rows of a channel. Two classes have a closed form that needs only the
+two extreme rows, which the score pass finds on its way; everything else goes through ``_capacity.solve``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rashomon_core import _capacity, _scores
+from rashomon_core.errors import UsageError
+from rashomon_core.predictions import Predictions
+from rashomon_core.tiles import Scratch, plan_whole, read_block, run
+
+__all__ = ["METHODS", "STATUS", "CapacityRule", "ChannelSolver"]
+
+Array = npt.NDArray[Any]
+METHODS, STATUS = _capacity.METHODS, _capacity.STATUS
+#: Full scans of the active-set method, and rounds of Blahut-Arimoto, when max_iter is not given; FALLBACK: rounds
+#: after the scans of "auto".
+SCANS, ROUNDS, FALLBACK = 100, 100_000, 10_000
+#: Bytes of scores that are converted or solved at a time.
+CHUNK_BYTES = 1 << 23
+#: Samples that are solved without a look at Ctrl-C.
+CHUNK_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class CapacityRule:
+    """How capacities are solved; checked. ``tol`` is in bits."""
+
+    tol: float = 1e-6
+    method: str = "auto"
+    max_iter: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if not (isinstance(self.tol, (int, float, np.number)) and math.isfinite(self.tol) and self.tol >= 0):
+            raise UsageError(f"tol={self.tol!r} must be a finite number of bits, not negative. Fix: for example 1e-6")
+        if self.method not in METHODS:
+            raise UsageError(f"method {self.method!r} is not one of {', '.join(METHODS)}")
+        if self.max_iter is not None and (
+            isinstance(self.max_iter, bool) or not isinstance(self.max_iter, (int, np.integer)) or self.max_iter < 1
+        ):
+            raise UsageError(f"max_iter={self.max_iter!r} must be a whole number of at least 1")
+
+    def closed_form(self, view: Predictions) -> bool:
+        """Whether two extreme rows settle the samples of ``view``."""
+        return view.n_classes == 2 and self.method == "auto"
+
+    def limits(self) -> dict[str, Any]:
+        """Return the arguments of ``_capacity.solve``."""
+        given = self.max_iter
+        if self.method == "blahut_arimoto":
+            scans, rounds = 0, given or ROUNDS
+        else:
+            scans, rounds = given or SCANS, FALLBACK if self.method == "auto" and given is None else 0
+        return {"tol": float(self.tol), "method": self.method, "max_scans": scans, "max_rounds": rounds}
+
+
+class ChannelSolver:
+    """Bounds of every sample of ``view``, (N,) arrays, filled tile by tile in any order."""
+
+    def __init__(self, view: Predictions, rule: CapacityRule) -> None:
+        N = view.n_samples
+        self.view, self.rule = view, rule
+        self.lower, self.upper = np.empty(N), np.empty(N)
+        self.scans, self.steps = np.zeros(N, dtype=np.int32), np.zeros(N, dtype=np.int32)
+        self.status = np.zeros(N, dtype=np.uint8)
+
+    # -- two classes
+
+    def extremes(self, low: Array, high: Array, gaps: Array | None, rows: slice) -> None:
+        """Take in the smallest and largest scores (S, columns) of a tile of two classes.
+
+        ``gaps`` (S, 2): the largest of s_0 - s_1 and of s_1 - s_0 over the models. Where it is what the extremes of
+        both classes give, one row holds both of them, and that row has the extreme P(class 1) whatever the sums of
+        the rows; elsewhere (rows that rounding ordered differently in both classes) the sample is solved from its rows.
+        """
+        low, high = low.astype(np.float64), high.astype(np.float64)
+        if gaps is None:  # P(class 1) alone
+            a1, b1 = low[:, 0], high[:, 0]
+            a0, b0 = 1.0 - a1, 1.0 - b1
+            apart = np.zeros(len(a1), dtype=bool)
+        else:
+            a1, b1, a0, b0 = low[:, 1], high[:, 1], high[:, 0], low[:, 0]
+            apart = (gaps[:, 0] != a0 - a1) | (gaps[:, 1] != b1 - b0)
+        lower, upper = self.lower[rows], self.upper[rows]
+        _capacity.pairs(*(np.ascontiguousarray(x) for x in (a0, a1, b0, b1)), lower, upper)
+        self.status[rows] = np.where(upper - lower <= self.rule.tol, 0, STATUS.index("precision_limit"))
+        for i in np.flatnonzero(apart).tolist():
+            self.sample(rows.start + i)
+
+    # -- all classes
+
+    def block(self, scores: Array, rows: slice, scratch: Scratch) -> None:
+        """Solve a block (M, S, C) or (M, S) of scores of all models, checked by the pass."""
+        M, S = scores.shape[:2]
+        C = self.view.n_classes
+        plain = self.view.kind == "proba" and not self.view.renormalize and scores.ndim == 3
+        ready = plain and scores.dtype.itemsize >= 4
+        step = CHUNK_SAMPLES if ready else max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // (8 * M * C)))
+        step = min(step, S)
+        work = scratch.array("capacity", (_capacity.work_bytes(M, C, step),), np.uint8)
+        out = scratch.array("capacities", (step,), _capacity.RESULT)
+        for i in range(0, S, step):
+            part = scores[:, i : i + step]
+            n = part.shape[1]
+            _capacity.solve(part if ready else self._converted(part), out[:n], work, **self.rule.limits())
+            at = slice(rows.start + i, rows.start + i + n)
+            self.lower[at], self.upper[at] = out["lower"][:n], out["upper"][:n]
+            self.scans[at], self.steps[at], self.status[at] = out["scans"][:n], out["steps"][:n], out["status"][:n]
+
+    def _converted(self, part: Array) -> Array:
+        """Return probabilities (M, n, C) in float32 or float64 that the solver can read."""
+        view = self.view
+        if view.kind == "proba" and not view.renormalize and part.ndim == 3:
+            return np.ascontiguousarray(part, dtype=np.float32 if part.dtype.itemsize < 4 else part.dtype)
+        scores: Array = _scores.probabilities(part, view.kind, view.renormalize)
+        if scores.shape[2] == 1:
+            scores = np.concatenate([1.0 - scores, scores], axis=2)
+        return scores
+
+    def sample(self, i: int) -> tuple[Array, Array]:
+        """Solve sample i from its rows; return the models that carry weight, and their weights."""
+        view = self.view
+        scores = np.ascontiguousarray(view.source.read(slice(0, view.n_models), slice(i, i + 1)))
+        scores = self._converted(scores.astype(scores.dtype.newbyteorder("="), copy=False))
+        weights, out = np.zeros(view.n_models), np.zeros(1, _capacity.RESULT)
+        work = np.empty(_capacity.work_bytes(view.n_models, scores.shape[2], 1), dtype=np.uint8)
+        _capacity.solve(scores, out, work, **self.rule.limits(), weights=weights)
+        self.lower[i], self.upper[i] = out["lower"][0], out["upper"][0]
+        self.scans[i], self.steps[i], self.status[i] = out["scans"][0], out["steps"][0], out["status"][0]
+        models = np.flatnonzero(weights)
+        return models, weights[models]
+
+    def read(self, *, threads: int, memory: int) -> None:
+        """Solve all samples in a reading of its own; values must have been checked."""
+        cut = plan_whole(self.view, threads=threads, memory=memory, per_sample=64)
+
+        def work(task: tuple[int, int], scratch: Scratch) -> None:
+            rows = slice(*task)
+            self.block(read_block(self.view, slice(0, cut.models), rows, scratch), rows, scratch)
+
+        run(cut.tiles, work, threads=threads, label="capacity")

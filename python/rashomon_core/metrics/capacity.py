@@ -179,7 +179,8 @@ def channel_capacity(
             f"a channel has two axes (inputs, outputs), and this has shape {rows.shape}",
             fix="one row of probabilities per input",
         )
-    if rows.shape[1] == 1:
+    outputs = rows.shape[1]
+    if outputs == 1:
         rows = np.concatenate([np.zeros_like(rows), rows], axis=1)  # a class that nobody predicts
     view = as_score_view(rows[:, None, :])
     view.validate()
@@ -196,7 +197,7 @@ def channel_capacity(
         newton=int(solver.steps[0]),
         status=STATUS[solver.status[0]],
         weights=p,
-        output=output[-np.shape(P)[1] :],
+        output=output[-outputs:],
     )
     complain(int(result.status != "certified"), 1, result.status, on_uncertified, result.max_gap)
     return result

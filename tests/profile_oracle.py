@@ -27,7 +27,7 @@ PASS = (
     "viable_prediction_range",
     "score_variance",
 )
-ALL = (*PASS, "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness")
+ALL = (*PASS, "rashomon_capacity", "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness")
 
 
 @dataclass(frozen=True)
@@ -255,6 +255,8 @@ def check(
             assert entry["mean"] == pytest.approx(naive.mean_pairwise_disagreement(d, w), **NEAR)
     for name in {"viable_prediction_range", "score_variance"} & set(names):
         check_scores(found[name], name, p, ddof, positive)
+    if "rashomon_capacity" in names:
+        check_capacity(found["rashomon_capacity"], p)
     if "losses" in asked:
         check_losses(found["losses"], p)
     if "fairness" in asked:
@@ -294,6 +296,20 @@ def check_scores(found: dict[str, Any], name: str, p: Problem, ddof: int, positi
         extra.add("true_class")
         check_described(found["true_class"], width[np.arange(len(p.y)), p.y], p.w)
     assert set(found) == {"classes", *extra}
+
+
+def check_capacity(found: dict[str, Any], p: Problem) -> None:
+    """The statistics; the capacities themselves have tests of their own."""
+    if p.probs is None:
+        assert found == {"value": None, "reason": "the predictions are labels, not scores"}
+        return
+    result, statistics = rc.rashomon_capacity(p.probs), dict(found)
+    counts, gap, tol = (statistics.pop(name) for name in ("status_counts", "max_gap", "tol"))
+    assert counts == result.status_counts
+    assert counts["certified"] == p.probs.shape[1]
+    assert gap <= tol == 1e-6
+    check_described(statistics.pop("effective"), result.effective_classes, p.w)
+    check_described(statistics, result.bits, p.w)
 
 
 def check_losses(found: dict[str, Any], p: Problem) -> None:

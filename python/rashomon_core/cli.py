@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-EXIT_THRESHOLD, EXIT_INPUT, EXIT_DEFECT, EXIT_INTERRUPTED = 1, 3, 70, 130
+EXIT_THRESHOLD, EXIT_INPUT, EXIT_UNCERTIFIED, EXIT_DEFECT, EXIT_INTERRUPTED = 1, 3, 4, 70, 130
 
 # Plain help and no completion options: rich and the latter's option types would triple the time of --help.
 app = typer.Typer(
@@ -301,6 +301,12 @@ def measure(
         int | None,
         typer.Option(metavar="M", min=1, help="Also give ambiguity and discrepancy as expected of M models."),
     ] = None,
+    capacity_tol: Annotated[
+        float, typer.Option(metavar="BITS", min=0, help="Tolerance of the bounds of Rashomon Capacity.")
+    ] = 1e-6,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 if a capacity is not certified within the tolerance.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(metavar="T", min=1, help="Threads; all processors by default.")] = None,
     memory: Annotated[
         str | None,
@@ -374,6 +380,7 @@ def measure(
                     relative=relative,
                     metrics=metrics if metrics in ("all", "pass") else [m.strip() for m in metrics.split(",")],
                     size=size,
+                    capacity_tol=capacity_tol,
                     seed=seed,
                     threshold=threshold,
                     positive=index,
@@ -395,6 +402,8 @@ def measure(
             _print_human(lambda page: print_report(document, page, description=description, positive=name))
         _finish(document, output, as_json, notes)
         _check_limits(limits, document["results"])
+        if strict:
+            _check_certified(document["results"])
 
 
 def _example(
@@ -431,6 +440,17 @@ def _check_limits(limits: list[Threshold], results: Mapping[str, Any]) -> None:
         _stderr(f"failed: {text}")
     if failed:
         raise typer.Exit(EXIT_THRESHOLD)
+
+
+def _check_certified(results: dict[str, Any]) -> None:
+    """Leave with 4 when a capacity was measured and is not certified everywhere."""
+    counts = (results.get("rashomon_capacity") or {}).get("status_counts")
+    if counts is None:
+        return
+    left = {name: n for name, n in counts.items() if n and name != "certified"}
+    if left:
+        _stderr(f"not certified: {', '.join(f'{n} samples at {name}' for name, n in left.items())}")
+        raise typer.Exit(EXIT_UNCERTIFIED)
 
 
 # --- inspect and convert ------------------------------------------------------------------------------------

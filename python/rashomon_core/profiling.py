@@ -18,6 +18,7 @@ from . import _cpu
 from .errors import SelectedOnEvaluationWarning, UsageError
 from .inputs import Inputs, check_inputs
 from .metrics import sets
+from .metrics.channel import CapacityRule
 from .metrics.groups import cell_codes, group_rates, rates_of
 from .metrics.overview import Overview
 from .metrics.visit import Reference, Request, Visit, encode_vector, pairwise, total, visit
@@ -39,7 +40,7 @@ PASS = (
     "viable_prediction_range",
     "score_variance",
 )
-METRICS = (*PASS, "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness")
+METRICS = (*PASS, "rashomon_capacity", "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness")
 LOSS_NAMES = ("fidelity", "zero_one", "log_loss", "cross_entropy")
 NO_REFERENCE = "no reference: give a target, or reference='labels', a model id or an array"
 
@@ -56,6 +57,7 @@ def profile(
     relative: bool = False,
     selection: object = None,
     metrics: str | Sequence[str] = "all",
+    capacity_tol: float = 1e-6,
     seed: int = 0,
     sample_weight: object = None,
     threshold: float | None = None,
@@ -105,6 +107,8 @@ def profile(
         For disagreement rate and score variance.
     size : int, optional
         Also report ambiguity, pairwise ambiguity and discrepancy as expected for a random subset of that many models.
+    capacity_tol : float
+        Bits: tolerance of the bounds of Rashomon Capacity.
     seed : int
         For a drawn selection.
     threads : int, optional
@@ -152,7 +156,8 @@ def profile(
         for name in fairness_threshold:
             if name not in known:
                 raise UsageError(f"fairness_threshold names {name!r}, which is not one of {', '.join(known)}")
-    job = _Job(inputs, names, threshold, positive, fairness_threshold, ddof, size, pool, budget, keep_arrays)
+    rule = CapacityRule(tol=capacity_tol)
+    job = _Job(inputs, names, threshold, positive, fairness_threshold, ddof, size, pool, budget, keep_arrays, rule)
     said: list[str] = []
     status = "complete"
     members, chosen, set_facts = None, None, _no_set(view)
@@ -198,6 +203,7 @@ def profile(
         "missing": missing,
         "ddof": ddof,
         "size": size,
+        "capacity_tol": float(capacity_tol),
         "seed": seed,
         "weighted": inputs.weights is not None,
         "kind": view.kind,
@@ -262,7 +268,9 @@ class _Job:
         threads: int,
         memory: int,
         keep_arrays: bool,
+        capacity: CapacityRule,
     ) -> None:
+        self.capacity = capacity
         self.inputs, self.names, self.threshold, self.positive = inputs, names, threshold, positive
         self.fairness_threshold, self.ddof, self.size = fairness_threshold, ddof, size
         self.threads, self.memory, self.keep_arrays = threads, memory, keep_arrays
@@ -422,11 +430,14 @@ class _Job:
         cells, n_cells = None, 0
         if part.groups is not None and "fairness" in names:
             cells, n_cells = cell_codes(part.groups, part.y, view.n_classes)
+        capacity = scores and "rashomon_capacity" in names
+        closed = capacity and self.capacity.closed_form(view)  # from the ranges of two classes
         matched = self.size is not None and self.size <= view.n_models
         found = self.visit(
             part,
             Request(
-                ranges=scores and bool({"viable_prediction_range", "score_variance"} & set(names)),
+                ranges=(scores and bool({"viable_prediction_range", "score_variance"} & set(names))) or closed,
+                capacity=self.capacity if capacity else None,
                 vote_sums=squares,
                 votes=matched and "pairwise_ambiguity" in names,
                 agree=decisions if matched and decisions is not None and wants_reference else None,
@@ -494,6 +505,7 @@ def _finish(
         "ambiguity": NO_REFERENCE,
         "discrepancy": NO_REFERENCE,
         "viable_prediction_range": "the predictions are labels, not scores",
+        "rashomon_capacity": "the predictions are labels, not scores",
         "score_variance": "the predictions are labels, not scores" if labels else "one model and ddof=1",
         "disagreement_rate": "one model and ddof=1",
         "losses": "neither target nor labels"

@@ -198,7 +198,8 @@ class Profile:
         Which of all models are members; None without epsilon.
     arrays : dict of arrays
         What was kept, by name: "fidelity" (M,), "mismatches" (M,), "ambiguous_samples" (N,), "disagreement_rate" (N,),
-        "low", "high", "score_variance" (N, C); with epsilon "loss" (M,), and "all_losses" of every explored model.
+        "low", "high", "score_variance" (N, C), "rashomon_capacity" (N,) with "rashomon_capacity_lower" and "_upper";
+        with epsilon "loss" (M,), and "all_losses" of every explored model.
     """
 
     parameters: dict[str, Any]
@@ -338,7 +339,7 @@ class CapacityResult(_Bounds):
         n = len(self.lower)
         if not -n <= i < n:
             raise IndexError(f"sample {i} of {n}")
-        models, weights = self._solver.sample(i % n)
+        models, weights, _ = self._solver.solved(i % n)
         return models, weights
 
     def summary(self) -> dict[str, Any]:

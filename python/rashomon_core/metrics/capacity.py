@@ -21,7 +21,7 @@ from .channel import STATUS, CapacityRule, ChannelSolver
 from .summary import describe
 from .visit import Request, visit
 
-__all__ = ["capacity_of", "channel_capacity", "complain", "rashomon_capacity"]
+__all__ = ["capacity_of", "channel_capacity", "complain", "described", "rashomon_capacity"]
 
 Array = npt.NDArray[Any]
 REACTIONS = ("warn", "raise", "ignore")
@@ -45,8 +45,8 @@ def complain(count: int, n: int, reason: str, on_uncertified: str, gap: float) -
 def capacity_of(solver: ChannelSolver, weights: Array | None) -> CapacityResult:
     """Return what a solver found as a result."""
     return CapacityResult(
-        lower=solver.lower,
-        upper=solver.upper,
+        lower=solver.bounds.array()[0],
+        upper=solver.bounds.array()[1],
         iterations=solver.scans,
         newton=solver.steps,
         status_codes=solver.status,
@@ -60,12 +60,24 @@ def capacity_of(solver: ChannelSolver, weights: Array | None) -> CapacityResult:
 
 def summarise(result: CapacityResult) -> dict[str, Any]:
     """Return the statistics of ``CapacityResult.summary``."""
-    bits, w, n = result.bits, result.weights, len(result.lower)
+    return described(result._solver, result.weights)
+
+
+def described(
+    solver: ChannelSolver, weights: Array | None, *, in_memory: bool = True, chunk: int | None = None
+) -> dict[str, Any]:
+    """Return mean, quantiles and max in bits and of 2^bits, the largest gap and the counts of each status."""
+    n = solver.view.n_samples
+
+    def effective(start: int, stop: int) -> Array:
+        result: Array = 2.0 ** solver.bits(start, stop)
+        return result
+
     return {
-        **describe(lambda start, stop: bits[start:stop], n, w),
-        "max_gap": result.max_gap,
-        "status_counts": result.status_counts,
-        "effective": describe(lambda start, stop: 2.0 ** bits[start:stop], n, w),
+        **describe(solver.bits, n, weights, in_memory=in_memory, chunk=chunk),
+        "max_gap": solver.gap(),
+        "status_counts": solver.status_counts(),
+        "effective": describe(effective, n, weights, in_memory=in_memory, chunk=chunk),
     }
 
 
@@ -185,17 +197,17 @@ def channel_capacity(
     view = as_score_view(rows[:, None, :])
     view.validate()
     solver = ChannelSolver(view, rule)
-    models, weights = solver.sample(0)
+    models, weights, out = solver.solved(0)
     p = np.zeros(view.n_models)
     p[models] = weights
     exact = rows.astype(np.float64)
     output = p @ (exact / exact.sum(axis=1, keepdims=True))
     result = ChannelCapacity(
-        lower=float(solver.lower[0]),
-        upper=float(solver.upper[0]),
-        iterations=int(solver.scans[0]),
-        newton=int(solver.steps[0]),
-        status=STATUS[solver.status[0]],
+        lower=float(out["lower"][0]),
+        upper=float(out["upper"][0]),
+        iterations=int(out["scans"][0]),
+        newton=int(out["steps"][0]),
+        status=STATUS[out["status"][0]],
         weights=p,
         output=output[-outputs:],
     )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rashomon_core import _capacity, _scores
 from rashomon_core.errors import UsageError
 from rashomon_core.predictions import Predictions
-from rashomon_core.tiles import Scratch, plan_whole, read_block, run
+from rashomon_core.tiles import Scratch, SpillArray, plan_whole, read_block, run
 
 __all__ = ["METHODS", "STATUS", "CapacityRule", "ChannelSolver"]
 
@@ -27,6 +27,8 @@ METHODS, STATUS = _capacity.METHODS, _capacity.STATUS
 SCANS, ROUNDS, FALLBACK = 100, 100_000, 10_000
 #: Bytes of scores that are converted or solved at a time.
 CHUNK_BYTES = 1 << 23
+#: Samples of a look at the bounds.
+GAP_SAMPLES = 1 << 18
 #: Samples that are solved without a look at Ctrl-C.
 CHUNK_SAMPLES = 256
 
@@ -65,14 +67,47 @@ class CapacityRule:
 
 
 class ChannelSolver:
-    """Bounds of every sample of ``view``, (N,) arrays, filled tile by tile in any order."""
+    """Bounds of every sample of ``view``, filled tile by tile in any order.
 
-    def __init__(self, view: Predictions, rule: CapacityRule) -> None:
+    ``bounds``: (2, N) lower and upper, in memory or spilled. ``scans``, ``steps`` and ``status``: (N,); the first two
+    are views of a single 0 for the closed form.
+    """
+
+    def __init__(self, view: Predictions, rule: CapacityRule, *, spill: bool = False) -> None:
         N = view.n_samples
         self.view, self.rule = view, rule
-        self.lower, self.upper = np.empty(N), np.empty(N)
-        self.scans, self.steps = np.zeros(N, dtype=np.int32), np.zeros(N, dtype=np.int32)
+        self.bounds = SpillArray((2, N), np.float64, spill=spill)
+        shape = (1,) if rule.closed_form(view) else (N,)
+        self.scans, self.steps = (np.broadcast_to(np.zeros(shape, dtype=np.int32), (N,)) for _ in range(2))
         self.status = np.zeros(N, dtype=np.uint8)
+        if shape == (N,):
+            self.scans, self.steps = self.scans.copy(), self.steps.copy()
+
+    def bits(self, start: int, stop: int) -> Array:
+        """Return the middles of the intervals of samples start..stop."""
+        part = self.bounds.read(slice(0, 2), slice(start, stop))
+        middle: Array = (part[0] + part[1]) / 2
+        return middle
+
+    def gap(self) -> float:
+        """Return the largest upper - lower."""
+        largest = 0.0
+        for i in range(0, self.view.n_samples, GAP_SAMPLES):
+            part = self.bounds.read(slice(0, 2), slice(i, min(i + GAP_SAMPLES, self.view.n_samples)))
+            largest = max(largest, float((part[1] - part[0]).max()))
+        return largest
+
+    def status_counts(self) -> dict[str, int]:
+        """Return the number of samples of each status."""
+        counts = np.bincount(self.status, minlength=len(STATUS))
+        return {name: int(n) for name, n in zip(STATUS, counts, strict=True)}
+
+    def _put(self, rows: slice, lower: Array, upper: Array) -> None:
+        place = np.stack([lower, upper])
+        if self.bounds.in_memory:
+            self.bounds.array()[:, rows] = place
+        else:
+            self.bounds.commit(place, slice(0, 2), rows)
 
     # -- two classes
 
@@ -91,8 +126,10 @@ class ChannelSolver:
         else:
             a1, b1, a0, b0 = low[:, 1], high[:, 1], high[:, 0], low[:, 0]
             apart = (gaps[:, 0] != a0 - a1) | (gaps[:, 1] != b1 - b0)
-        lower, upper = self.lower[rows], self.upper[rows]
-        _capacity.pairs(*(np.ascontiguousarray(x) for x in (a0, a1, b0, b1)), lower, upper)
+        lower, upper = np.empty(len(a1)), np.empty(len(a1))
+        a0, a1, b0, b1 = (np.ascontiguousarray(x) for x in (a0, a1, b0, b1))
+        _capacity.pairs(a0, a1, b0, b1, lower, upper)
+        self._put(rows, lower, upper)
         self.status[rows] = np.where(upper - lower <= self.rule.tol, 0, STATUS.index("precision_limit"))
         for i in np.flatnonzero(apart).tolist():
             self.sample(rows.start + i)
@@ -114,8 +151,13 @@ class ChannelSolver:
             n = part.shape[1]
             _capacity.solve(part if ready else self._converted(part), out[:n], work, **self.rule.limits())
             at = slice(rows.start + i, rows.start + i + n)
-            self.lower[at], self.upper[at] = out["lower"][:n], out["upper"][:n]
-            self.scans[at], self.steps[at], self.status[at] = out["scans"][:n], out["steps"][:n], out["status"][:n]
+            self._keep(at, out[:n])
+
+    def _keep(self, at: slice, out: Array) -> None:
+        self._put(at, out["lower"], out["upper"])
+        self.status[at] = out["status"]
+        if self.scans.flags.writeable:
+            self.scans[at], self.steps[at] = out["scans"], out["steps"]
 
     def _converted(self, part: Array) -> Array:
         """Return probabilities (M, n, C) in float32 or float64 that the solver can read."""
@@ -128,17 +170,21 @@ class ChannelSolver:
         return scores
 
     def sample(self, i: int) -> tuple[Array, Array]:
-        """Solve sample i from its rows; return the models that carry weight, and their weights."""
+        """Solve sample i from its rows and keep its bounds; return the models that carry weight, and their weights."""
+        models, weights, out = self.solved(i)
+        self._keep(slice(i, i + 1), out)
+        return models, weights
+
+    def solved(self, i: int) -> tuple[Array, Array, Array]:
+        """Solve sample i from its rows; return models, their weights, and (1,) of ``_capacity.RESULT``."""
         view = self.view
         scores = np.ascontiguousarray(view.source.read(slice(0, view.n_models), slice(i, i + 1)))
         scores = self._converted(scores.astype(scores.dtype.newbyteorder("="), copy=False))
         weights, out = np.zeros(view.n_models), np.zeros(1, _capacity.RESULT)
         work = np.empty(_capacity.work_bytes(view.n_models, scores.shape[2], 1), dtype=np.uint8)
         _capacity.solve(scores, out, work, **self.rule.limits(), weights=weights)
-        self.lower[i], self.upper[i] = out["lower"][0], out["upper"][0]
-        self.scans[i], self.steps[i], self.status[i] = out["scans"][0], out["steps"][0], out["status"][0]
         models = np.flatnonzero(weights)
-        return models, weights[models]
+        return models, weights[models], out
 
     def read(self, *, threads: int, memory: int) -> None:
         """Solve all samples in a reading of its own; values must have been checked."""

@@ -14,6 +14,7 @@ from rashomon_core.results import GroupRates
 from rashomon_core.tiles import BLOCK, run
 
 from . import sets
+from .capacity import described
 from .decisions import rate_from_squares
 from .groups import fairness_over_set
 from .scores import divergence
@@ -135,6 +136,17 @@ class Overview:
                 out["score_variance"] = lambda: ranges()["score_variance"]
             if self.keep_arrays and found.high is not None and found.variance is not None:
                 arrays.update(low=found.low.array(), high=found.high.array(), score_variance=found.variance.array())
+        solver = found.capacity
+        if solver is not None:
+            chunk = max(1, min(CHUNK, self.memory // 256) // BLOCK) * BLOCK
+            out["rashomon_capacity"] = lambda: {
+                **described(solver, w, in_memory=self._fits(n), chunk=chunk),
+                "tol": float(solver.rule.tol),
+            }
+            if self.keep_arrays:
+                lower, upper = solver.bounds.array()
+                arrays.update(rashomon_capacity=(lower + upper) / 2)
+                arrays.update(rashomon_capacity_lower=lower, rashomon_capacity_upper=upper)
         out["losses"] = self._losses(part, found, shares, scale, arrays)
         if rates is not None:
             out["fairness"] = fairness_over_set(rates, target_rates, self.fairness_threshold)

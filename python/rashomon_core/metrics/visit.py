@@ -245,6 +245,8 @@ class _Visitor:
         per_sample = 64
         if request.ranges and not self.labels:
             per_sample += max(1, self.columns) * (3 * np.dtype(self.score_type).itemsize + 24)
+        if request.capacity is not None:
+            per_sample += 96
         if self.votes_needed:
             per_sample += 12 * self.classes
         if request.losses:
@@ -272,7 +274,8 @@ class _Visitor:
                 setattr(result, name, SpillArray(shape2, kind, spill=spill))
         self.closed = False  # capacities come from ranges
         if request.capacity is not None and not self.labels:
-            result.capacity = ChannelSolver(predictions, request.capacity)
+            spill = request.spill and room // 2 < self.N * 16
+            result.capacity = ChannelSolver(predictions, request.capacity, spill=spill)
             self.closed = request.capacity.closed_form(predictions)
             if self.closed and result.low is None:
                 raise ValueError("internal: capacity of two classes needs ranges")

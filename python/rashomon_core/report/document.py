@@ -51,6 +51,7 @@ RESULT_NAMES = (
     "pairwise_ambiguity",
     "pairwise_disagreement",
     "pairwise_discrepancy",
+    "rashomon_capacity",
     "score_variance",
     "set",
     "shape",

@@ -204,6 +204,10 @@ def _sample_table(results: Results) -> Table:
     rate = results.get("disagreement_rate")
     if rate and _absent("", rate) is None:
         add("disagreement rate", rate, percent)
+    capacity = results.get("rashomon_capacity")
+    if capacity and _absent("", capacity) is None:
+        add("Rashomon capacity, bits", capacity, number)
+        add("Rashomon capacity, 2^bits", capacity["effective"], number)
     for name in ("viable_prediction_range", "score_variance"):
         metric = results.get(name)
         if not metric or _absent("", metric) is not None:
@@ -220,7 +224,19 @@ def _sample_table(results: Results) -> Table:
                 found.append((f"... {_counted(len(classes) - MAX_CLASSES, 'more class')}: --json", "", "", "", ""))
         if metric.get("true_class"):
             add(f"{title}, true class", metric["true_class"], number)
-    return Table(("per sample", "mean", "median", "p95", "max"), found, numbers=(1, 2, 3, 4))
+    under = [_certificate(capacity)] if capacity and _absent("", capacity) is None else []
+    return Table(("per sample", "mean", "median", "p95", "max"), found, numbers=(1, 2, 3, 4), under=under)
+
+
+def _certificate(capacity: Results) -> str:
+    """Say what the bounds of the capacities are worth."""
+    counts = capacity["status_counts"]
+    samples, sure = sum(counts.values()), counts["certified"]
+    text = f"Rashomon capacity: bounds at most {capacity['max_gap']:.2g} bits apart"
+    if sure == samples:
+        return f"{text}, all {samples:,} certified within {capacity['tol']:.2g}"
+    left = ", ".join(f"{n:,} at {_words(name)}" for name, n in counts.items() if n and name != "certified")
+    return f"{text}, {sure:,} of {samples:,} certified within {capacity['tol']:.2g}; {left}"
 
 
 def _loss_table(results: Results) -> Table:

@@ -282,19 +282,25 @@ static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
 static ptrdiff_t RC_(divergences)(RC_(sample) *w, const double *lq) {
   double top[VDN], best;
   VD high = VD_SET(-INFINITY);
-  for (ptrdiff_t j = 0; j < w->n; j += 8) {
-    VD D[8 / VDN];
-    const double *z = w->z + j;
-    for (int l = 0; l < 8 / VDN; l++) D[l] = VD_LOAD(w->h + j + l * VDN);
-    for (ptrdiff_t c = 0; c < w->live; c++, z += w->cap) {
-      VD y = VD_SET(lq[c]);
-      for (int l = 0; l < 8 / VDN; l++) D[l] = VD_SUB(D[l], VD_MUL(VD_LOAD(z + l * VDN), y));
-    }
-    for (int l = 0; l < 8 / VDN; l++) {
-      VD_STORE(w->D + j + l * VDN, D[l]);
-      high = VD_MAX(D[l], high);
-    }
-  }
+  ptrdiff_t i = 0;
+#define RC_DIVERGENCE(L)                                                                              \
+  do {                                                                                                \
+    VD D[L];                                                                                          \
+    const double *z = w->z + i;                                                                       \
+    for (int l = 0; l < L; l++) D[l] = VD_LOAD(w->h + i + l * VDN);                                   \
+    for (ptrdiff_t c = 0; c < w->live; c++, z += w->cap) {                                            \
+      VD y = VD_SET(lq[c]);                                                                           \
+      for (int l = 0; l < L; l++) D[l] = VD_SUB(D[l], VD_MUL(VD_LOAD(z + l * VDN), y));               \
+    }                                                                                                 \
+    for (int l = 0; l < L; l++) {                                                                     \
+      VD_STORE(w->D + i + l * VDN, D[l]);                                                             \
+      high = VD_MAX(D[l], high);                                                                      \
+    }                                                                                                 \
+  } while (0)
+  ptrdiff_t full = (w->n + 7) / 8 * 8;
+  for (; i + 8 * VDN <= full; i += 8 * VDN) RC_DIVERGENCE(8);
+  for (; i < full; i += VDN) RC_DIVERGENCE(1);
+#undef RC_DIVERGENCE
   VD_STORE(top, high);
   best = top[0];
   for (int l = 1; l < VDN; l++) best = top[l] > best ? top[l] : best;

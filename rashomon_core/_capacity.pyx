@@ -43,10 +43,11 @@ def solve(rows, out, work, *, double tol, str method, Py_ssize_t max_scans, Py_s
 
 
 def pairs(const double[::1] a0, const double[::1] a1, const double[::1] b0, const double[::1] b1,
-          double[::1] lower, double[::1] upper):
-    """Write the bounds of two-class samples from the masses of both classes in their two extreme rows."""
+          double[::1] lower, double[::1] upper, double[::1] weight):
+    """Write the bounds of two-class samples from the masses of both classes in their rows with the least (a) and the
+    most (b) of class 1, and the weight of the former."""
     cdef const rc_table *t = leaves()
     cdef Py_ssize_t n = a0.shape[0]
     if n:
         with nogil:
-            t.capacity_pairs(&a0[0], &a1[0], &b0[0], &b1[0], n, &lower[0], &upper[0])
+            t.capacity_pairs(&a0[0], &a1[0], &b0[0], &b1[0], n, &lower[0], &upper[0], &weight[0])

@@ -87,7 +87,7 @@ cdef extern from "dispatch.h" nogil:
         void (*capacity)(const void *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const rc_capacity_rule *,
                          char *, rc_capacity *, double *) noexcept nogil
         void (*capacity_pairs)(const double *, const double *, const double *, const double *, Py_ssize_t, double *,
-                               double *) noexcept nogil
+                               double *, double *) noexcept nogil
         void (*gaps_f32)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
         void (*gaps_f64)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
 

@@ -26,4 +26,5 @@ def pairs(
     b1: npt.NDArray[np.float64],
     lower: npt.NDArray[np.float64],
     upper: npt.NDArray[np.float64],
+    weight: npt.NDArray[np.float64],
 ) -> None: ...

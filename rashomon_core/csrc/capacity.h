@@ -383,10 +383,9 @@ static void RC_(gram)(RC_(sample) *w) {
  * and collinear rows solvable. */
 static void RC_(direction)(RC_(sample) *w) {
   ptrdiff_t a = w->a;
-  double *G = w->G, top = 0;
-  for (ptrdiff_t j = 0; j < a; j++) top = G[j * a + j] > top ? G[j * a + j] : top;
+  double *G = w->G;
   for (ptrdiff_t j = 0; j < a; j++) {
-    double *r = G + j * a;
+    double *r = G + j * a, diagonal = r[j];
     for (ptrdiff_t k = 0; k <= j; k++) {
       const double *t = G + k * a;
       double s = r[k];
@@ -394,8 +393,8 @@ static void RC_(direction)(RC_(sample) *w) {
       if (k < j) {
         r[k] = s * t[k]; /* the diagonal holds reciprocals */
       } else {
-        s += 1e-11 * r[j];
-        if (!(s > 1e-13 * top)) s = 1e-13 * top;
+        s += 1e-11 * diagonal;
+        if (!(s > 1e-13 * diagonal)) s = 1e-13 * diagonal;
         r[j] = 1.0 / sqrt(s);
       }
     }
@@ -436,6 +435,25 @@ RC_INLINE double RC_(active_gap)(const RC_(sample) *w) {
   return top - w->lower;
 }
 
+/* A row that leaves and takes a class with it would be back at once, D infinite without it: its weight falls tenfold
+ * instead. Says whether there was one. */
+static int RC_(bereft)(RC_(sample) *w) {
+  int any = 0;
+  for (ptrdiff_t k = 0; k < w->a; k++) {
+    if (w->trial[k] > 0.0 || !(w->p[k] > RC_MISSING)) continue;
+    int last = 0;
+    for (ptrdiff_t c = 0; c < w->live; c++) last |= w->rows_a[k * w->Cp + c] > 0.0 && !(w->q2[c] > RC_MISSING);
+    if (last) w->trial[k] = 0.1 * w->p[k];
+    any |= last;
+  }
+  if (any) {
+    double total = 0;
+    for (ptrdiff_t k = 0; k < w->a; k++) total += w->trial[k];
+    for (ptrdiff_t k = 0; k < w->a; k++) w->trial[k] /= total;
+  }
+  return any;
+}
+
 /* Newton steps with a ratio test until no active row exceeds the mutual information by more than `gap`. */
 static void RC_(newton)(RC_(sample) *w, double gap) {
   int idle = 0; /* steps that brought nothing but rounding */
@@ -456,6 +474,7 @@ static void RC_(newton)(RC_(sample) *w, double gap) {
         w->trial[k] = y > 0.0 ? y : 0.0;
       }
       double f = RC_(mixture)(w, w->trial, w->q2, w->lq2);
+      if (RC_(bereft)(w)) f = RC_(mixture)(w, w->trial, w->q2, w->lq2);
       taken = f >= before - 1e-15 && f == f;
       if (taken) {
         int gone = 0;
@@ -835,9 +854,9 @@ RC_INLINE double RC_(entropy)(double a, double b) {
 
 /* Capacity of the rows with the smallest and the largest P(1), given as masses (a0, a1) and (b0, b1), in bits.
  * log(q1 / q0) = (H(a) - H(b)) / (b - a); D(z || q) = sum_c q_c phi((z_c - q_c) / q_c) has no cancellation, and holds
- * as an upper bound even where rounding keeps q0 + q1 off 1. All that is off is a few ulp of b - a and of D. */
+ * as an upper bound even where rounding keeps q0 + q1 off 1. weight: of the first row. All that is off is a few ulp of b - a and of D. */
 static void RC_(capacity_pairs)(const double *a0, const double *a1, const double *b0, const double *b1, ptrdiff_t n,
-                                double *lower, double *upper) {
+                                double *lower, double *upper, double *weight) {
   const double bits = 1.44269504088896340736;
   for (ptrdiff_t i = 0; i < n; i++) {
     double A = a0[i] + a1[i], B = b0[i] + b1[i];
@@ -865,6 +884,7 @@ static void RC_(capacity_pairs)(const double *a0, const double *a1, const double
     low = low > 0.0 ? low : 0.0;
     lower[i] = gap > 0.0 ? low : 0.0;
     upper[i] = gap > 0.0 ? (high < 1.0 ? high : 1.0) : 0.0;
+    weight[i] = gap > 0.0 ? v : 1.0;
   }
 }
 

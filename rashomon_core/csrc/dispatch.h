@@ -116,9 +116,10 @@ typedef struct rc_table {
    * weights, if given: [M], the input distribution that reaches the lower bound of the last sample. */
   void (*capacity)(const void *rows, int wide, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, ptrdiff_t C,
                    const rc_capacity_rule *rule, char *work, rc_capacity *out, double *weights);
-  /* Closed form for two classes: masses of class 0 and 1 in the rows with the least and the most of class 1. */
+  /* Closed form for two classes: masses of class 0 and 1 in the rows with the least and the most of class 1; weight:
+   * of the former in the optimal input distribution. */
   void (*capacity_pairs)(const double *a0, const double *a1, const double *b0, const double *b1, ptrdiff_t n,
-                         double *lower, double *upper);
+                         double *lower, double *upper, double *weight);
   /* gap[i] = max(gap[i], s[i] - s[i ^ 1]) over K models: n scores, two classes interleaved. */
   void (*gaps_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *gap);
   void (*gaps_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *gap);

@@ -126,13 +126,16 @@ class ChannelSolver:
         else:
             a1, b1, a0, b0 = low[:, 1], high[:, 1], high[:, 0], low[:, 0]
             apart = (gaps[:, 0] != a0 - a1) | (gaps[:, 1] != b1 - b0)
-        lower, upper = np.empty(len(a1)), np.empty(len(a1))
+        lower, upper, weight = (np.empty(len(a1)) for _ in range(3))
         a0, a1, b0, b1 = (np.ascontiguousarray(x) for x in (a0, a1, b0, b1))
-        _capacity.pairs(a0, a1, b0, b1, lower, upper)
+        _capacity.pairs(a0, a1, b0, b1, lower, upper, weight)
         self._put(rows, lower, upper)
-        self.status[rows] = np.where(upper - lower <= self.rule.tol, 0, STATUS.index("precision_limit"))
+        self.status[rows] = self._closed_status(upper - lower)
         for i in np.flatnonzero(apart).tolist():
             self.sample(rows.start + i)
+
+    def _closed_status(self, gap: Array) -> Array:
+        return np.where(gap <= self.rule.tol, 0, STATUS.index("precision_limit"))
 
     # -- all classes
 
@@ -181,6 +184,17 @@ class ChannelSolver:
         scores = np.ascontiguousarray(view.source.read(slice(0, view.n_models), slice(i, i + 1)))
         scores = self._converted(scores.astype(scores.dtype.newbyteorder("="), copy=False))
         weights, out = np.zeros(view.n_models), np.zeros(1, _capacity.RESULT)
+        if self.rule.closed_form(view):
+            rows = scores[:, 0].astype(np.float64)
+            shares = rows[:, 1] / rows.sum(axis=1)
+            a, b = int(shares.argmin()), int(shares.argmax())
+            lower, upper, weight = np.empty(1), np.empty(1), np.empty(1)
+            _capacity.pairs(rows[a, :1], rows[a, 1:], rows[b, :1], rows[b, 1:], lower, upper, weight)
+            out["lower"], out["upper"], out["status"] = lower, upper, self._closed_status(upper - lower)
+            weights[b] = 1.0 - weight[0]
+            weights[a] += weight[0]
+            models = np.flatnonzero(weights)
+            return models, weights[models], out
         work = np.empty(_capacity.work_bytes(view.n_models, scores.shape[2], 1), dtype=np.uint8)
         _capacity.solve(scores, out, work, **self.rule.limits(), weights=weights)
         models = np.flatnonzero(weights)

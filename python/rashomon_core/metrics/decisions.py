@@ -316,24 +316,27 @@ def pairwise_disagreement(
     w = as_weights(sample_weight, view.n_samples)
     if counts and w is not None:
         raise UsageError("counts=True has no meaning with sample weights. Fix: drop one of them")
-    matrix, _, _ = _pairs(view, w, threads, memory, matrix=True)
-    assert matrix is not None
-    return matrix if counts else _shares(matrix, view.n_samples, w)
+    matrix = np.empty((view.n_models, view.n_models), dtype=np.int64 if counts else np.float64)
+    scale = None if counts else view.n_samples if w is None else total(w)
+    _pairs(view, w, threads, memory, matrix, scale)
+    return matrix
 
 
 def _pairs(
-    view: Predictions, w: Array | None, threads: int | None, memory: int | str | None, *, matrix: bool
-) -> tuple[Array | None, float, tuple[int, int]]:
-    pool, budget = parse_threads(threads), parse_memory(memory)
-    view, found = settle_classes(
+    view: Predictions,
+    w: Array | None,
+    threads: int | None,
+    memory: int | str | None,
+    matrix: Array | None = None,
+    scale: float | None = None,
+) -> float:
+    """Return the largest count (or weight) of two models; fill the matrix as :func:`visit.pairwise` says."""
+    _, found = settle_classes(
         view, 0, lambda v: visit(v, Request(planes=True), threads=threads, memory=memory, label="reading")
     )
-    planes = found.planes
-    assert planes is not None
-    M = view.n_models
-    full = np.zeros((M, M), dtype=np.int64 if w is None else np.float64) if matrix else None
-    largest, pair = pairwise(planes, threads=pool, memory=budget, weights=w, matrix=full)
-    return full, largest, pair
+    assert found.planes is not None
+    pool, budget = parse_threads(threads), parse_memory(memory)
+    return pairwise(found.planes, threads=pool, memory=budget, weights=w, matrix=matrix, scale=scale)[0]
 
 
 def pairwise_discrepancy(
@@ -353,8 +356,7 @@ def pairwise_discrepancy(
     """
     view = _view(labels)
     w = as_weights(sample_weight, view.n_samples)
-    _, largest, _ = _pairs(view, w, threads, memory, matrix=False)
-    return float(largest / (view.n_samples if w is None else total(w)))
+    return float(_pairs(view, w, threads, memory) / (view.n_samples if w is None else total(w)))
 
 
 def votes(

@@ -43,6 +43,8 @@ LOSSES = _scores.LOSSES
 KEPT_PART = 0.25
 #: Up to this many (cell, class) pairs cells are counted by masks.
 MASKED_CELLS = 384
+#: Fewest and most models of a block of pairs in memory: work enough for a task, counts that stay in the cache.
+PAIR_MODELS = (32, 192)
 #: Bytes of group counts that are kept whatever the budget.
 SMALL = 1 << 26
 
@@ -455,12 +457,13 @@ class _Visitor:
                     into += sums[name][:, :, b]
 
 
-def pair_blocks(planes: SpillArray, memory: int) -> int:
-    """Models of a block of the pairwise kernel: two blocks of planes and their counts fit the budget."""
-    row = planes.nbytes // planes.shape[0]
+def pair_blocks(planes: SpillArray, threads: int, memory: int) -> int:
+    """Models of a block of pairs: in memory some blocks for each thread; two of a spilled one fit the budget."""
+    models = planes.shape[0]
     if planes.in_memory:
-        return 64
-    return max(4, min(512, int(memory * KEPT_PART) // (2 * row)))
+        return min(max(models // (4 * threads) // 4 * 4, PAIR_MODELS[0]), PAIR_MODELS[1])
+    row = planes.nbytes // models
+    return max(4, min(512, int(memory // threads * KEPT_PART) // (2 * row)))
 
 
 def pairwise(
@@ -470,14 +473,16 @@ def pairwise(
     memory: int,
     weights: Array | None = None,
     matrix: Array | None = None,
+    scale: float | None = None,
 ) -> tuple[float, tuple[int, int]]:
     """Compare all pairs of models; return the largest count (or weight) and the first pair that has it.
 
-    ``matrix`` ((M, M) int64, or float64 with weights) is filled when given; without it nothing of size M x M is
-    held. With spilled planes blocks of models are read as they are needed.
+    ``matrix`` (M, M) is filled when given, with counts (int64) or, where there is a ``scale``, with counts or weights
+    divided by it (float64); without it nothing of size M x M is held. With spilled planes blocks of models are read
+    as they are needed.
     """
     M = planes.shape[0]
-    size = pair_blocks(planes, memory // threads)
+    size = pair_blocks(planes, threads, memory)
     groups = planes.shape[1]
     padded = None
     if weights is not None:
@@ -494,13 +499,17 @@ def pairwise(
         shape = (len(left), len(right))
         if padded is None:
             counts = scratch.array("counts", shape, np.int64, zero=True)
-            _decisions.pair_counts(left, right, counts)
+            _decisions.pair_counts(left, right, counts, i == j)
         else:
             counts = scratch.array("sums", shape, np.float64)
-            _decisions.pair_weighted(left, right, padded, counts)
+            _decisions.pair_weighted(left, right, padded, counts, i == j)
         if matrix is not None:
-            matrix[i : i + shape[0], j : j + shape[1]] = counts
-            matrix[j : j + shape[1], i : i + shape[0]] = counts.T
+            block = (
+                counts if scale is None else np.divide(counts, scale, out=scratch.array("shares", shape, np.float64))
+            )
+            matrix[i : i + shape[0], j : j + shape[1]] = block
+            if i != j:
+                matrix[j : j + shape[1], i : i + shape[0]] = block.T
         at = int(np.argmax(counts))
         a, b = divmod(at, shape[1])
         pair = (i + a, j + b)

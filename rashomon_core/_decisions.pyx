@@ -101,10 +101,10 @@ def versus(planes, reference, out, mask=None, union=None) -> None:
 
 
 def pair_weighted(left, right, weights, out, symmetric: bool = False) -> None:
-    """Write to ``out[i, j]`` the weight of the samples on which models i and j differ; ``symmetric`` as above.
+    """Add to ``out[i, j]`` the weight of the samples on which models i and j differ; ``symmetric`` as above.
 
     Sums run over fixed blocks of 4,096 samples, eight lanes and one tree each, and block totals are added in order.
-    ``weights`` is (G * 512,) float64 with zeros behind the last sample.
+    ``weights`` is (G * 512,) float64 with zeros behind the last sample; planes may come in pieces of whole blocks.
     """
     cdef const rc_table *t = leaves()
     _check_rows(left)
@@ -122,7 +122,7 @@ def pair_weighted(left, right, weights, out, symmetric: bool = False) -> None:
                 if half and j < i:
                     o[i, j] = o[j, i]
                     continue
-                total = 0
+                total = o[i, j]
                 g = 0
                 while g < G:
                     m = _least(RC_BLOCK // RC_GROUP, G - g)

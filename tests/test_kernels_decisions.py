@@ -117,7 +117,7 @@ def test_half_of_the_pairs_and_its_mirror(models: int) -> None:
 
     def run() -> list[Array]:
         out = [np.zeros((models, models), dtype=np.int64) for _ in range(2)]
-        sums = [np.empty((models, models)) for _ in range(2)]
+        sums = [np.zeros((models, models)) for _ in range(2)]
         for symmetric in (False, True):
             _decisions.pair_counts(planes, planes, out[symmetric], symmetric)
             _decisions.pair_weighted(planes, planes, padded, sums[symmetric], symmetric)
@@ -175,7 +175,7 @@ def test_weighted_pairs_have_the_bits_of_fixed_blocks(
     expected = in_order(block_totals(np.where(differ, w, 0.0)))
 
     def run() -> Array:
-        out = np.full((n_models, n_models), np.nan)
+        out = np.zeros((n_models, n_models))
         _decisions.pair_weighted(planes, planes, padded, out)
         return out
 

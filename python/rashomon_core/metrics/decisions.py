@@ -16,7 +16,7 @@ from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import parse_memory, parse_threads
 from rashomon_core.vectors import as_decisions, as_label_view, as_score_view, as_weights
 
-from .visit import Reference, Request, pairwise, settle_classes, share, total, visit
+from .visit import Reference, Request, count_of, pairwise, settle_classes, share, total, visit
 
 __all__ = [
     "ambiguity",
@@ -190,12 +190,12 @@ def correct_fidelity(
     view = _view(labels)
     truth = as_decisions(y, view.n_samples, view.declared_classes, "y", view.class_names)
     view, t = with_reference(view, target, "target")
-    right = t == truth
     w = as_weights(sample_weight, view.n_samples)
-    found = visit(view, Request(references=[Reference("t", t, right)], weights=w), threads=threads, memory=memory)
+    found = visit(view, Request(references=[Reference("t", t, truth)], weights=w), threads=threads, memory=memory)
+    right = count_of(lambda rows: t[rows] == truth[rows], view.n_samples, w)
     if w is None:
-        return (int(right.sum()) - found.mismatches["t"]) / view.n_samples
-    return (total(right.astype(np.float64), w) - found.mismatch_weights["t"]) / total(w)
+        return (right - found.mismatches["t"]) / view.n_samples
+    return (right - found.mismatch_weights["t"]) / total(w)
 
 
 def discrepancy(
@@ -415,7 +415,7 @@ def disagreement_rate(
     view = _view(labels)
     found = visit(view, Request(vote_sums=True), threads=threads, memory=memory)
     assert found.vote_squares is not None
-    return rate_from_squares(found.vote_squares, view.n_models, ddof)
+    return rate_from_squares(found.vote_squares.array()[0], view.n_models, ddof)
 
 
 def self_consistency(labels: object, *, threads: int | None = None, memory: int | str | None = None) -> Array:

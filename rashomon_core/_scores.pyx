@@ -15,7 +15,7 @@ import numpy as np
 
 from rashomon_core._cpu cimport (
     RC_BLOCK, RC_CHECK_FINITE, RC_CHECK_LOG, RC_CHECK_NONE, RC_CHECK_NONNEGATIVE, RC_CHECK_PROBA, RC_CUT_ABOVE,
-    RC_CUT_FROM, RC_CUT_NONE, RC_GROUP, RC_LOG_PROBA, RC_LOGITS, RC_PROBA, leaves, rc_cell32, rc_cell64, rc_fold, rc_rule, rc_table,
+    RC_CUT_FROM, RC_CUT_NONE, RC_GROUP, RC_LOG_PROBA, RC_LOGITS, RC_PROBA, leaves, rc_bounds, rc_cell32, rc_cell64, rc_fold, rc_rule, rc_table,
 )
 
 from rashomon_core._encode import KIND_CODES, group_count, plane_count, type_code
@@ -72,6 +72,7 @@ cdef class TilePass:
     cdef readonly Py_ssize_t n_samples, columns, n_classes, n_models
     cdef int kind, renormalize, single, wide
     cdef rc_rule rule
+    cdef rc_bounds bounds  # of the rule, for bits
     cdef object keep
     cdef void *lo
     cdef void *hi
@@ -161,6 +162,8 @@ cdef class TilePass:
         self.decide_needed = (votes is not None or planes is not None or decisions is not None
                               or references is not None)
         self.bits = (columns in (1, 2) and single and kind == "proba" and not renormalize and decisions is None)
+        if self.bits:
+            leaves().bounds_f32(&self.rule, columns, &self.bounds)
 
     def update(self, block, Py_ssize_t first_model, Py_ssize_t first_sample) -> bool:
         """Take in a block of models and samples; return whether all its values were valid.
@@ -320,7 +323,7 @@ cdef class TilePass:
                 t.half_to_float(<const uint16_t *>raw, w * C, fs + k * piece * C)
                 x = fs + k * piece * C
             if self.bits:
-                bad = t.decide_bits_f32(<const float *>x, w, C, &rule, (<uint64_t *>d8) + (row * strip + at) // 64)
+                bad = t.decide_bits_f32(<const float *>x, w, C, &rule, &self.bounds, (<uint64_t *>d8) + (row * strip + at) // 64)
             elif double_in:
                 bad = t.decide_f64(<const double *>x, w, C, &rule, NULL if after else o8, NULL if after else o16)
             else:

@@ -28,6 +28,8 @@ STRIP_SCORES = 8192
 PIECE_SCORES = 768
 #: Models whose pieces are folded together, their accumulators in registers.
 STRIP_MODELS = 8
+#: The same where rows lie whole pages apart: their pieces, and the accumulators, compete for the twelve ways of a set.
+PAGED_MODELS = 6
 #: Up to this many classes votes are counted by comparing vectors, beyond it one by one.
 VOTE_CLASSES = 64
 
@@ -191,7 +193,7 @@ cdef class TilePass:
         # strips are whole groups; pieces are what is decided and folded at a time
         cdef Py_ssize_t strip = max(1, min(8, STRIP_SCORES // (RC_GROUP * C))) * RC_GROUP
         cdef Py_ssize_t piece = max(8, min(strip, PIECE_SCORES // C // 64 * 64 if C <= 2 else PIECE_SCORES // C // 16 * 16))
-        cdef Py_ssize_t K = STRIP_MODELS
+        cdef Py_ssize_t K = PAGED_MODELS if m > 1 and stride * itemsize % 4096 == 0 else STRIP_MODELS
         # accumulators of a group that do not fit the cache: all models piece by piece, else all pieces model by model
         cdef bint grouped = RC_GROUP * C <= 2 * STRIP_SCORES
         convert = half or (self.columns > 0 and not self.single and not (double_in and self.plain()))

@@ -29,6 +29,9 @@ cdef extern from "dispatch.h" nogil:
         double tolerance
         double threshold
 
+    ctypedef struct rc_bounds:
+        pass
+
     double rc_fold(const double *lanes)
 
     ctypedef struct rc_cell32:
@@ -50,7 +53,9 @@ cdef extern from "dispatch.h" nogil:
         const char *name
         Py_ssize_t (*decide_f32)(const float *, Py_ssize_t, Py_ssize_t, const rc_rule *, uint8_t *, uint16_t *) noexcept nogil
         Py_ssize_t (*decide_f64)(const double *, Py_ssize_t, Py_ssize_t, const rc_rule *, uint8_t *, uint16_t *) noexcept nogil
-        Py_ssize_t (*decide_bits_f32)(const float *, Py_ssize_t, Py_ssize_t, const rc_rule *, uint64_t *) noexcept nogil
+        void (*bounds_f32)(const rc_rule *, Py_ssize_t, rc_bounds *) noexcept nogil
+        Py_ssize_t (*decide_bits_f32)(const float *, Py_ssize_t, Py_ssize_t, const rc_rule *, const rc_bounds *,
+                                      uint64_t *) noexcept nogil
         Py_ssize_t (*narrow)(const void *, int, Py_ssize_t, uint64_t, uint8_t *, uint16_t *) noexcept nogil
         void (*encode_u8)(const uint8_t *, Py_ssize_t, Py_ssize_t, uint64_t *) noexcept nogil
         void (*encode_u16)(const uint16_t *, Py_ssize_t, Py_ssize_t, uint64_t *) noexcept nogil

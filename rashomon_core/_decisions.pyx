@@ -24,7 +24,7 @@ cdef int _check_rows(object planes) except -1:
     return 0
 
 
-def pair_counts(left, right, out) -> None:
+def pair_counts(left, right, out, symmetric: bool = False) -> None:
     """Add to ``out[i, j]`` the number of samples on which model i of ``left`` and model j of ``right`` differ.
 
     Parameters
@@ -32,16 +32,20 @@ def pair_counts(left, right, out) -> None:
     left, right : (A, groups, P, 8), (B, groups, P, 8) uint64
         The models; inner three axes contiguous.
     out : (A, B) int64, rows contiguous
+    symmetric : bool
+        ``left`` and ``right`` are the same models and ``out`` is symmetric: half is compared, the rest mirrored.
     """
     cdef const rc_table *t = leaves()
     _check_rows(left)
     _check_rows(right)
     cdef const uint64_t[:, :, :, :] a = left, b = right
     cdef int64_t[:, ::1] o = out
-    cdef Py_ssize_t A = a.shape[0], B = b.shape[0], G = a.shape[1], P = a.shape[2], i, j, g, m
+    cdef Py_ssize_t A = a.shape[0], B = b.shape[0], G = a.shape[1], P = a.shape[2]
+    cdef Py_ssize_t i, j, g, m, j0, j1, first, rows = A
     # groups of a chunk: 8 KB of a row with one plane, 4 KB with more, so that four rows stay in the first-level cache
-    # while four others stream
+    # while the chunks of 64 others stream from the second
     cdef Py_ssize_t chunk = 128 if P == 1 else 64 // P if P < 64 else 1
+    cdef bint half = symmetric
     if A == 0 or B == 0 or G == 0:
         return
     cdef Py_ssize_t left_row = a.strides[0] // 8, right_row = b.strides[0] // 8, ldo = B
@@ -49,11 +53,20 @@ def pair_counts(left, right, out) -> None:
         g = 0
         while g < G:
             m = _least(chunk, G - g)
-            for i in range(0, A, 4):
-                for j in range(0, B, 4):
-                    t.pair_counts(&a[i, g, 0, 0], left_row, _least(4, A - i), &b[j, g, 0, 0], right_row, _least(4, B - j),
-                                  m, P, &o[i, j], ldo)
+            for j0 in range(0, B, 64):
+                j1 = _least(j0 + 64, B)
+                if half:
+                    rows = j1
+                for i in range(0, rows, 4):
+                    first = i if half and i > j0 else j0
+                    for j in range(first, j1, 4):
+                        t.pair_counts(&a[i, g, 0, 0], left_row, _least(4, A - i), &b[j, g, 0, 0], right_row,
+                                      _least(4, B - j), m, P, &o[i, j], ldo)
             g += m
+        if half:
+            for i in range(A):
+                for j in range(i):
+                    o[i, j] = o[j, i]
 
 
 def versus(planes, reference, out, mask=None, union=None) -> None:
@@ -87,11 +100,11 @@ def versus(planes, reference, out, mask=None, union=None) -> None:
             o[k] += t.versus(&a[k, 0, 0, 0], &r[0, 0, 0], G, P, mp, up)
 
 
-def pair_weighted(left, right, weights, out) -> None:
-    """Write to ``out[i, j]`` the weight of the samples on which models i and j differ.
+def pair_weighted(left, right, weights, out, symmetric: bool = False) -> None:
+    """Add to ``out[i, j]`` the weight of the samples on which models i and j differ; ``symmetric`` as above.
 
     Sums run over fixed blocks of 4,096 samples, eight lanes and one tree each, and block totals are added in order.
-    ``weights`` is (G * 512,) float64 with zeros behind the last sample.
+    ``weights`` is (G * 512,) float64 with zeros behind the last sample; planes may come in pieces of whole blocks.
     """
     cdef const rc_table *t = leaves()
     _check_rows(left)
@@ -102,10 +115,14 @@ def pair_weighted(left, right, weights, out) -> None:
     cdef Py_ssize_t i, j, g, m, l, A = a.shape[0], B = b.shape[0], G = a.shape[1], P = a.shape[2]
     cdef double lanes[8]
     cdef double total
+    cdef bint half = symmetric
     with nogil:
         for i in range(A):
             for j in range(B):
-                total = 0
+                if half and j < i:
+                    o[i, j] = o[j, i]
+                    continue
+                total = o[i, j]
                 g = 0
                 while g < G:
                     m = _least(RC_BLOCK // RC_GROUP, G - g)

@@ -15,7 +15,7 @@ import numpy as np
 
 from rashomon_core._cpu cimport (
     RC_BLOCK, RC_CHECK_FINITE, RC_CHECK_LOG, RC_CHECK_NONE, RC_CHECK_NONNEGATIVE, RC_CHECK_PROBA, RC_CUT_ABOVE,
-    RC_CUT_FROM, RC_CUT_NONE, RC_GROUP, RC_LOG_PROBA, RC_LOGITS, RC_PROBA, leaves, rc_cell32, rc_cell64, rc_fold, rc_rule, rc_table,
+    RC_CUT_FROM, RC_CUT_NONE, RC_GROUP, RC_LOG_PROBA, RC_LOGITS, RC_PROBA, leaves, rc_bounds, rc_cell32, rc_cell64, rc_fold, rc_rule, rc_table,
 )
 
 from rashomon_core._encode import KIND_CODES, group_count, plane_count, type_code
@@ -28,6 +28,8 @@ STRIP_SCORES = 8192
 PIECE_SCORES = 768
 #: Models whose pieces are folded together, their accumulators in registers.
 STRIP_MODELS = 8
+#: The same where rows lie whole pages apart: their pieces, and the accumulators, compete for the twelve ways of a set.
+PAGED_MODELS = 6
 #: Up to this many classes votes are counted by comparing vectors, beyond it one by one.
 VOTE_CLASSES = 64
 
@@ -74,6 +76,7 @@ cdef class TilePass:
     cdef readonly Py_ssize_t n_samples, columns, n_classes, n_models
     cdef int kind, renormalize, single, wide
     cdef rc_rule rule
+    cdef rc_bounds bounds  # of the rule, for bits
     cdef object keep
     cdef void *lo
     cdef void *hi
@@ -165,6 +168,8 @@ cdef class TilePass:
         self.decide_needed = (votes is not None or planes is not None or decisions is not None
                               or references is not None)
         self.bits = (columns in (1, 2) and single and kind == "proba" and not renormalize and decisions is None)
+        if self.bits:
+            leaves().bounds_f32(&self.rule, columns, &self.bounds)
 
     def update(self, block, Py_ssize_t first_model, Py_ssize_t first_sample) -> bool:
         """Take in a block of models and samples; return whether all its values were valid.
@@ -192,7 +197,7 @@ cdef class TilePass:
         # strips are whole groups; pieces are what is decided and folded at a time
         cdef Py_ssize_t strip = max(1, min(8, STRIP_SCORES // (RC_GROUP * C))) * RC_GROUP
         cdef Py_ssize_t piece = max(8, min(strip, PIECE_SCORES // C // 64 * 64 if C <= 2 else PIECE_SCORES // C // 16 * 16))
-        cdef Py_ssize_t K = STRIP_MODELS
+        cdef Py_ssize_t K = PAGED_MODELS if m > 1 and stride * itemsize % 4096 == 0 else STRIP_MODELS
         # accumulators of a group that do not fit the cache: all models piece by piece, else all pieces model by model
         cdef bint grouped = RC_GROUP * C <= 2 * STRIP_SCORES
         convert = half or (self.columns > 0 and not self.single and not (double_in and self.plain()))
@@ -324,7 +329,7 @@ cdef class TilePass:
                 t.half_to_float(<const uint16_t *>raw, w * C, fs + k * piece * C)
                 x = fs + k * piece * C
             if self.bits:
-                bad = t.decide_bits_f32(<const float *>x, w, C, &rule, (<uint64_t *>d8) + (row * strip + at) // 64)
+                bad = t.decide_bits_f32(<const float *>x, w, C, &rule, &self.bounds, (<uint64_t *>d8) + (row * strip + at) // 64)
             elif double_in:
                 bad = t.decide_f64(<const double *>x, w, C, &rule, NULL if after else o8, NULL if after else o16)
             else:

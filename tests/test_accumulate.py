@@ -255,3 +255,10 @@ def test_state_is_the_objects_own() -> None:
     with pytest.raises(rc.InvalidInputError, match="0 of 3 models"):
         acc.compute()
     same(acc.update(labels).compute(), twin.compute())
+
+
+def test_a_reference_is_kept_from_call_to_call() -> None:
+    reference = np.array([0, 1, 1, 1], dtype=np.uint8)
+    acc = rc.MultiplicityAccumulator(1, 4, 2, kind="labels", reference=reference)
+    reference[:] = 0
+    assert acc.update([[0, 1, 1, 1]]).compute()["ambiguity"] == 0

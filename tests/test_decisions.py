@@ -202,6 +202,19 @@ def test_planes_beyond_the_budget_are_spilled(isa: str) -> None:
         assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("models", [1, 33, 210, 401])
+def test_blocks_of_pairs_cover_the_matrix(models: int) -> None:
+    labels = strategies.make_labels(2, models, 600, 2, "near").astype(np.uint8)
+    w = np.random.default_rng(3).exponential(size=600)
+    counts = (labels[:, None] != labels[None]).sum(axis=-1)
+    weighted = rc.pairwise_disagreement(labels, sample_weight=w, threads=1, memory=SMALL)
+    for threads in (1, 2, 7):
+        assert_array_equal(rc.pairwise_disagreement(labels, counts=True, threads=threads), counts)
+        assert_array_equal(rc.pairwise_disagreement(labels, threads=threads), counts / 600)
+        assert_array_equal(rc.pairwise_disagreement(labels, threads=threads, sample_weight=w), weighted)
+        assert rc.pairwise_discrepancy(labels, threads=threads) == counts.max() / 600
+
+
 @pytest.mark.parametrize("n_classes", [256, 257, 65_535, 65_536])
 def test_the_largest_labels(isa: str, n_classes: int) -> None:
     top = n_classes - 1

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from variants import SMALL, bits, everywhere, streamed
 
 import rashomon_core as rc
+from rashomon_core.vectors import as_groups
 
 Array = NDArray[Any]
 few = settings(max_examples=12)
@@ -150,6 +151,33 @@ def test_missing_groups_are_refused_or_a_group() -> None:
         rc.group_rates(labels, y, [0, 1, 0], missing="drop")
     with pytest.raises(rc.InvalidInputError, match="sex has a missing value at sample 2"):
         rc.group_rates(labels, y, {"race": ["x", "y", "z"], "sex": ["f", "m", None]})
+
+
+def test_groups_of_many_samples_are_coded_in_pieces() -> None:
+    n = 3 * (1 << 16) + 77
+    rng = np.random.default_rng(5)
+    few_, many = rng.integers(-3, 4, n), rng.integers(0, 70_000, n)
+    late = np.where(np.arange(n) < n - 5, 1.5, np.nan)  # groups that only the last piece has
+    late[n - 1] = -2.0
+    for column, width in ((few_, 1), (few_ > 0, 1), (many, 4), (many.astype(np.uint16), 2), (few_.astype(str), 1)):
+        found = as_groups(column, n)
+        values, codes = np.unique(column, return_inverse=True)
+        if column.dtype.kind == "U":
+            values = np.array(sorted(values.tolist()))
+        assert found.names == tuple(str(v) for v in values.tolist())
+        assert found.codes.dtype.itemsize == width
+        assert_array_equal(found.codes, codes)
+    found = as_groups(late, n, missing="group")
+    assert found.names == ("-2", "1.5", "missing")
+    assert_array_equal(found.codes, np.where(np.isnan(late), 2, late > 0))
+    with pytest.raises(rc.InvalidInputError, match=f"missing value at sample {n - 5}"):
+        as_groups(late, n)
+    with pytest.raises(rc.InvalidInputError, match=f"missing value at sample {n - 5}"):
+        as_groups(np.where(np.isnan(late), "", "x"), n)
+    crossed = as_groups({"a": few_, "b": few_ % 2 == 0}, n)
+    pairs, codes = np.unique(few_ * 2 + (few_ % 2 == 0), return_inverse=True)
+    assert len(crossed.names) == len(pairs) == 7
+    assert_array_equal(crossed.codes, codes)
 
 
 def test_names_of_groups() -> None:

@@ -108,6 +108,27 @@ def test_pair_counts_of_rectangles(left: int, right: int, n_classes: int) -> Non
         assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("models", [1, 5, 67, 130])
+def test_half_of_the_pairs_and_its_mirror(models: int) -> None:
+    labels = strategies.make_labels(models, models, 700, 3, "near")
+    planes = to_planes(labels, 3)
+    padded = np.zeros(planes.shape[1] * 512)
+    padded[:700] = np.random.default_rng(1).exponential(size=700)
+
+    def run() -> list[Array]:
+        out = [np.zeros((models, models), dtype=np.int64) for _ in range(2)]
+        sums = [np.zeros((models, models)) for _ in range(2)]
+        for symmetric in (False, True):
+            _decisions.pair_counts(planes, planes, out[symmetric], symmetric)
+            _decisions.pair_weighted(planes, planes, padded, sums[symmetric], symmetric)
+        return out + sums
+
+    for whole, half, weights, half_weights in on_each_isa(run):
+        assert_array_equal(whole, (labels[:, None] != labels[None]).sum(axis=-1))
+        assert_array_equal(half, whole)
+        assert_array_equal(half_weights, weights)
+
+
 @pytest.mark.parametrize("n_classes", [2, 4, 65_536])
 def test_counts_of_models_that_differ_everywhere(n_classes: int) -> None:
     # Counters of bytes inside the kernels must be emptied before they overflow.
@@ -154,7 +175,7 @@ def test_weighted_pairs_have_the_bits_of_fixed_blocks(
     expected = in_order(block_totals(np.where(differ, w, 0.0)))
 
     def run() -> Array:
-        out = np.full((n_models, n_models), np.nan)
+        out = np.zeros((n_models, n_models))
         _decisions.pair_weighted(planes, planes, padded, out)
         return out
 

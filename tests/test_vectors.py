@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from variants import bits
 
 import rashomon_core as rc
-from rashomon_core.vectors import as_decisions, as_losses, as_reference, as_selection, as_target, as_weights
+from rashomon_core.vectors import as_decisions, as_losses, as_reference, as_selection, as_target, as_weights, narrowed
 
 Array = NDArray[Any]
 LABELS = np.array([[0, 1, 1, 0], [0, 1, 0, 0]])
@@ -48,11 +48,25 @@ def forms(values: Array) -> list[Any]:
 # Labels and references
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "kind"),
+    [(0, 255, "u1"), (0, 256, "u2"), (-1, 127, "i1"), (-1, 128, "i2"), (5, 70_000, "u4"), (-3, 1 << 31, "i8")],
+)
+def test_integers_as_narrow_as_they_can_be(low: int, high: int, kind: str) -> None:
+    wide = np.array([[low, high], [high, low]], dtype=np.int64)
+    assert narrowed(wide).dtype == kind
+    assert_array_equal(narrowed(wide), wide)
+    for other in (wide.astype(str), wide.astype(float), wide > 0, wide[:0]):
+        assert narrowed(other) is other
+
+
 def test_labels_in_every_form() -> None:
     expected = bits(rc.fidelity(LABELS, [0, 1, 1, 1]))
     for y in forms(np.array([0, 1, 1, 1])):
         assert bits(rc.fidelity(LABELS, y)) == expected
     assert bits(rc.fidelity(LABELS, np.array([False, True, True, True]))) == expected
+    narrow = np.array([0, 1, 1, 1], dtype=np.uint8)
+    assert as_decisions(narrow, 4, 2, "y", None) is narrow  # nothing to copy
     for y in (["no", "yes", "yes", "yes"], np.array(["no", "yes", "yes", "yes"], dtype=object)):
         assert as_decisions(y, 4, 2, "y", ("no", "yes")).tolist() == [0, 1, 1, 1]
 

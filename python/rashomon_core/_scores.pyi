@@ -9,6 +9,7 @@ LOSSES: tuple[str, ...]
 STRIP_SCORES: int
 PIECE_SCORES: int
 STRIP_MODELS: int
+PAGED_MODELS: int
 VOTE_CLASSES: int
 
 class TilePass:

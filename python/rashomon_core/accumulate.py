@@ -81,7 +81,9 @@ class MultiplicityAccumulator:
             if value < 1:
                 raise UsageError(f"{name}={value}. Fix: at least 1")
         self.n_models, self.n_samples, self.n_classes, self.kind = n_models, n_samples, n_classes, kind
-        self.reference = None if reference is None else as_decisions(reference, n_samples, n_classes, "reference", None)
+        self.reference: Array | None = None
+        if reference is not None:  # a copy: it is kept from call to call
+            self.reference = as_decisions(reference, n_samples, n_classes, "reference", None).copy()
         self.reset()
 
     def reset(self) -> MultiplicityAccumulator:

@@ -19,7 +19,7 @@ from .errors import SelectedOnEvaluationWarning, UsageError
 from .inputs import Inputs, check_inputs
 from .metrics import sets
 from .metrics.channel import CapacityRule
-from .metrics.groups import cell_codes, group_rates, rates_of
+from .metrics.groups import cell_count, group_rates, rates_of
 from .metrics.overview import Overview
 from .metrics.visit import Reference, Request, Visit, encode_vector, pairwise, total, visit
 from .predictions import Predictions
@@ -339,7 +339,7 @@ class _Job:
         assert found.planes is not None
         if counted and split.weights is None:
             assert answers is not None
-            target_planes, _ = encode_vector(answers, split.view.n_classes)
+            target_planes = encode_vector(answers, split.view.n_classes)
             f = float(values[best])
             noise = {
                 "paired": sets.selection_noise(found.planes, target_planes, answers, best, found.mismatches["answers"]),
@@ -408,7 +408,7 @@ class _Job:
             own = self.inputs.on(samples).view.take([reference[1]])
             found = visit(own, Request(decisions=True, threshold=self.threshold), threads=1, memory=self.memory)
             assert found.decisions is not None
-            decisions = found.decisions[0].astype(np.int64)
+            decisions = found.decisions[0]
         elif decisions is not None and samples is not None:
             decisions = decisions[samples]
         references = []
@@ -420,18 +420,16 @@ class _Job:
         if part.y is not None and "losses" in names:
             references.append(Reference("labels", part.y))
             if part.target is not None:
-                references.append(Reference("right", part.target.decisions, part.target.decisions == part.y))
+                references.append(Reference("right", part.target.decisions, part.y))
         losses: list[str] = []
         if scores and "losses" in names:
             losses += ["log_loss"] * (part.y is not None)
             losses += ["total_variation", "cross_entropy"] * (part.target is not None)
         pairs = bool({"pairwise_discrepancy", "pairwise_disagreement"} & set(names)) and view.n_models > 1
         squares = bool({"pairwise_ambiguity", "disagreement_rate", "pairwise_disagreement"} & set(names))
-        cells, n_cells = None, 0
-        if part.groups is not None and "fairness" in names:
-            cells, n_cells = cell_codes(part.groups, part.y, view.n_classes)
         capacity = scores and "rashomon_capacity" in names
         closed = capacity and self.capacity.closed_form(view)  # from the ranges of two classes
+        groups = part.groups if "fairness" in names else None
         matched = self.size is not None and self.size <= view.n_models
         found = self.visit(
             part,
@@ -450,8 +448,9 @@ class _Job:
                 weights=w,
                 threshold=self.threshold,
                 ddof=self.ddof,
-                cells=cells,
-                n_cells=n_cells,
+                cells=None if groups is None else groups.codes,
+                cell_labels=part.y,
+                n_cells=0 if groups is None else cell_count(groups, part.y, view.n_classes),
                 spill=not self.keep_arrays,
             ),
             "measuring",
@@ -462,17 +461,18 @@ class _Job:
             largest = pairwise(found.planes, threads=self.threads, memory=self.memory, weights=w)
             found.planes = None
         rates = target_rates = None
-        if found.cells is not None and part.groups is not None:
-            rates = rates_of(found.cells, part.groups, part.y is not None, self.positive)
+        if found.cells is not None and groups is not None:
+            rates = rates_of(found.cells, groups, part.y is not None, self.positive)
             if part.target is not None:
                 target_rates = group_rates(
                     part.target.decisions[None],
                     part.y,
-                    part.groups,
+                    groups,
                     n_classes=view.n_classes,
                     positive=self.positive,
                     sample_weight=w,
-                    threads=1,
+                    threads=self.threads,
+                    memory=self.memory,
                 )
         overview = Overview(
             part=part,

@@ -5,7 +5,7 @@ Like predictions.py this is where such data is checked, and nowhere else. Errors
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,12 @@ __all__ = [
     "as_selection",
     "as_target",
     "as_weights",
+    "narrowed",
 ]
 
 Array = npt.NDArray[Any]
+#: Samples of a vector that are looked at together.
+CHUNK = 1 << 16
 _MISSING_TEXT = ("", "nan", "NaN", "None", "<NA>", "NaT")
 
 
@@ -117,7 +120,10 @@ def as_weights(sample_weight: object, n: int) -> Array | None:
 def as_decisions(
     labels: object, n: int, n_classes: int | None, name: str, class_names: Sequence[str] | None = None
 ) -> Array:
-    """Return (N,) class indices, as narrow as they can be, from integers, integer-valued floats or class names."""
+    """Return (N,) class indices, as narrow as they can be, from integers, integer-valued floats or class names.
+
+    Integers that are as narrow already are not copied.
+    """
     y = _to_numpy(labels, name)
     if y.ndim == 2 and 1 in y.shape and y.size == n:
         y = y.reshape(-1)
@@ -136,16 +142,15 @@ def as_decisions(
     elif y.dtype.kind not in "biu":
         raise InvalidInputError(f"{name} of dtype {y.dtype} are not class indices")
     limit = MAX_CLASSES if n_classes is None else n_classes
-    bad = (y < 0) | (y >= limit)
-    if bad.any():
-        i = int(np.argmax(bad))
+    if y.min() < 0 or y.max() >= limit:
+        i = int(np.argmax((y < 0) | (y >= limit)))
         raise InvalidInputError(
             f"{name} outside 0..{limit - 1}",
             where=f"sample {i}",
             value=y[i],
             fix="labels are class indices from 0; state n_classes if there are more classes",
         )
-    return y.astype(label_type(int(y.max()) + 1 if n_classes is None else n_classes))
+    return y.astype(label_type(int(y.max()) + 1 if n_classes is None else n_classes), copy=False)
 
 
 def _named_classes(y: Array, name: str, class_names: Sequence[str] | None) -> Array:
@@ -227,6 +232,20 @@ def _converted(target: Predictions, view: Predictions, threshold: float | None) 
     else:
         decisions = decide_vector(p[:, 0], threshold)
     return Target(decisions, np.ascontiguousarray(p[:, 0]))
+
+
+def narrowed(array: Array) -> Array:
+    """Return integers in the smallest type that holds them all, anything else as it is.
+
+    Examples
+    --------
+    >>> narrowed(np.array([0, 200])).dtype, narrowed(np.array([-1, 200])).dtype
+    (dtype('uint8'), dtype('int16'))
+    """
+    if array.dtype.kind not in "iu" or array.size == 0:
+        return array
+    least, most = int(array.min()), int(array.max())
+    return array.astype(np.min_scalar_type(most if least >= 0 else min(least, -1 - most)), copy=False)
 
 
 def label_type(n_classes: int) -> type[np.unsignedinteger[Any]]:
@@ -337,7 +356,7 @@ def as_losses(loss: object, n_models: int | None = None) -> Array:
 
 @dataclass(frozen=True)
 class Groups:
-    """Protected groups: (N,) int32 codes into ``names``; several columns are crossed (intersections)."""
+    """Protected groups: (N,) integer codes into ``names``; several columns are crossed (intersections)."""
 
     codes: Array
     names: tuple[str, ...]
@@ -372,15 +391,29 @@ def as_groups(groups: object, n: int, *, missing: str = "refuse") -> Groups:
         if codes is None:
             codes, names = own_codes, own_names
         else:
-            pairs = codes.astype(np.int64) * len(own_names) + own_codes
-            used, codes = np.unique(pairs, return_inverse=True)
+            used, codes = _cross(codes, own_codes, len(own_names))
             names = [f"{names[u // len(own_names)]}, {own_names[u % len(own_names)]}" for u in used.tolist()]
     assert codes is not None
-    return Groups(
-        np.ascontiguousarray(codes.reshape(-1), dtype=np.int32),
-        tuple(names),
-        tuple(t for t, _ in columns if t),
-    )
+    return Groups(np.ascontiguousarray(codes), tuple(names), tuple(t for t, _ in columns if t))
+
+
+def _spans(n: int) -> list[slice]:
+    return [slice(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]
+
+
+def _coded(part: Callable[[slice], Array], n: int) -> tuple[Array, Array]:
+    """Return the sorted values of n samples and each one's index among them, narrow; NaN comes behind the last."""
+    values = np.unique(np.concatenate([np.unique(part(rows)) for rows in _spans(n)]))
+    if values.dtype.kind == "f":
+        values = values[~np.isnan(values)]
+    codes = np.empty(n, dtype=np.min_scalar_type(len(values)))
+    for rows in _spans(n):
+        codes[rows] = np.searchsorted(values, part(rows))
+    return values, codes
+
+
+def _cross(left: Array, right: Array, n_right: int) -> tuple[Array, Array]:
+    return _coded(lambda rows: left[rows].astype(np.int64) * n_right + right[rows], len(left))
 
 
 def _group_columns(groups: object) -> list[tuple[str, Array]]:
@@ -428,30 +461,34 @@ def _is_missing(value: object) -> bool:
 
 def _factorize(column: Array, label: str, missing: str) -> tuple[Array, list[str]]:
     if column.dtype.kind in "biu":
-        values, codes = np.unique(column, return_inverse=True)
-        return codes.reshape(-1), [str(v) for v in values.tolist()]
+        values, codes = _coded(lambda rows: column[rows], len(column))
+        return codes, [str(v) for v in values.tolist()]
     if column.dtype.kind == "f":
         gone = np.isnan(column)
         _refuse_missing(column, gone, label, missing)
-        values, inverse = np.unique(column[~gone], return_inverse=True)
-        codes = np.full(len(column), len(values), dtype=np.int32)
-        codes[~gone] = inverse.reshape(-1)
+        values, codes = _coded(lambda rows: column[rows], len(column))
         return codes, [_number(v) for v in values] + ["missing"] * bool(gone.any())
-    items = column.tolist()
-    texts = [None if _is_missing(v) else _number(v) if isinstance(v, float) else str(v) for v in items]
-    gone = np.array([t is None or t in _MISSING_TEXT for t in texts], dtype=bool)
-    _refuse_missing(column, gone, label, missing)
-    found = {t: v for t, v, g in zip(texts, items, gone.tolist(), strict=True) if t is not None and not g}
+    found: dict[Any, Any] = {}
+    first: dict[str | None, int] = {}  # None: missing
+    seen = np.empty(len(column), dtype=np.int32)
+    for rows in _spans(len(column)):
+        items = column[rows].tolist()
+        texts = [None if _is_missing(v) else _number(v) if isinstance(v, float) else str(v) for v in items]
+        texts = [None if t in _MISSING_TEXT else t for t in texts]
+        found.update(zip(texts, items, strict=True))
+        seen[rows] = [first.setdefault(t, len(first)) for t in texts]
+    if None in found:
+        _refuse_missing(column, seen == first[None], label, missing)
+        del found[None]
     if all(isinstance(v, (int, float, np.integer)) for v in found.values()):  # numbers: 9 stands before 10
         order = sorted(found, key=lambda t: (found[t], t))
     else:
         order = sorted(found)
-    if gone.any():
+    if None in first:
         order = sorted({*order, "missing"}) if isinstance(next(iter(found.values()), ""), str) else [*order, "missing"]
-    index: dict[str | None, int] = {t: i for i, t in enumerate(order)}
-    return np.array(
-        [index["missing" if g else t] for t, g in zip(texts, gone.tolist(), strict=True)], dtype=np.int32
-    ), order
+    index = {t: i for i, t in enumerate(order)}
+    places = np.array([index["missing" if t is None else t] for t in first], dtype=np.min_scalar_type(len(order)))
+    return places[seen], order
 
 
 def _refuse_missing(column: Array, gone: Array, label: str, missing: str) -> None:

@@ -33,6 +33,14 @@ typedef struct {
   double threshold;
 } rc_rule;
 
+/* What deciding binary floats straight to bits needs of a rule, worked out once: the smallest score that is a 1, and the
+ * bits of the smallest legal sum (or P(1)) and how many floats lie between it and the largest. */
+typedef struct {
+  float cut;
+  uint32_t first, range;
+  int usable;
+} rc_bounds;
+
 /* Accumulators of 16 (8) neighbouring scores: smallest, largest, score of the first model, sums of (s - shift) and of
  * its square. */
 typedef struct { float lo[16], hi[16], shift[16]; double s1[16], s2[16]; } rc_cell32;
@@ -57,8 +65,10 @@ typedef struct rc_table {
    * NULL: check only). Returns the first row that fails the check, or -1. */
   ptrdiff_t (*decide_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint8_t *o8, uint16_t *o16);
   ptrdiff_t (*decide_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint8_t *o8, uint16_t *o16);
+  void (*bounds_f32)(const rc_rule *rule, ptrdiff_t C, rc_bounds *bounds);
   /* Binary probabilities (C == 1 or 2, RC_CHECK_PROBA) straight to words of 64 decisions. */
-  ptrdiff_t (*decide_bits_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint64_t *words);
+  ptrdiff_t (*decide_bits_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, const rc_bounds *bounds,
+                               uint64_t *words);
   /* Narrow labels of any integer type (RC_I8..RC_U64); returns the first index outside 0..limit-1, or -1. */
   ptrdiff_t (*narrow)(const void *labels, int type, ptrdiff_t n, uint64_t limit, uint8_t *o8, uint16_t *o16);
   /* Bit planes of n decisions, from sample 0 of a group on; the tail of the last group is zeroed. */

@@ -391,16 +391,13 @@ static ptrdiff_t RC_(decide_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const
 }
 #undef RC_DECIDE_ROWS
 
-/* Binary probabilities straight to bits: C == 1, or C == 2, with RC_CHECK_PROBA. */
-static ptrdiff_t RC_(decide_bits_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, uint64_t *words) {
-  ptrdiff_t i = 0;
-#if RC_X86
+static void RC_(bounds_f32)(const rc_rule *rule, ptrdiff_t C, rc_bounds *bounds) {
   float t = (float)rule->threshold, low = 0.0f, high = 1.0f, tolerance = (float)rule->tolerance;
   if (rule->cut == RC_CUT_FROM && (double)t < rule->threshold) t = nextafterf(t, INFINITY);
   if (rule->cut == RC_CUT_ABOVE && !((double)t > rule->threshold)) t = nextafterf(t, INFINITY);
   /* beyond a half the bounds below would be far apart from their guesses, or below 0 where bits order backwards */
-  int narrow = C == 1 || (tolerance >= 0.0f && tolerance <= 0.5f);
-  if (C == 2 && narrow) { /* the smallest and largest sums that pass |sum - 1| <= tolerance */
+  bounds->usable = C == 1 || (tolerance >= 0.0f && tolerance <= 0.5f);
+  if (C == 2 && bounds->usable) { /* the smallest and largest sums that pass |sum - 1| <= tolerance */
     low = 1.0f - tolerance;
     high = 1.0f + tolerance;
     while (1.0f - low <= tolerance) low = nextafterf(low, 0.0f);
@@ -408,18 +405,30 @@ static ptrdiff_t RC_(decide_bits_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, 
     while (high - 1.0f <= tolerance) high = nextafterf(high, INFINITY);
     while (high - 1.0f > tolerance) high = nextafterf(high, 1.0f);
   }
-  uint32_t first, last;
-  memcpy(&first, &low, 4);
-  memcpy(&last, &high, 4);
-  for (; i + 64 <= n && narrow; i += 64) {
+  bounds->cut = t;
+  memcpy(&bounds->first, &low, 4);
+  memcpy(&bounds->range, &high, 4);
+  bounds->range -= bounds->first;
+}
+
+/* Binary probabilities straight to bits: C == 1, or C == 2, with RC_CHECK_PROBA. */
+static ptrdiff_t RC_(decide_bits_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const rc_rule *rule, const rc_bounds *bounds,
+                                      uint64_t *words) {
+  ptrdiff_t i = 0;
+#if RC_X86
+  float t = bounds->cut;
+  uint32_t first = bounds->first, range = bounds->range;
+  for (; i + 64 <= n && bounds->usable; i += 64) {
     const float *x = s + i * C;
-    int odd = C == 1 ? RC_(decide_word)(x, 1, 0, t, first, last - first, words + i / 64)
-                     : RC_(decide_word)(x, 2, rule->cut == RC_CUT_NONE, t, first, last - first, words + i / 64);
+    int odd = C == 1 ? RC_(decide_word)(x, 1, 0, t, first, range, words + i / 64)
+                     : RC_(decide_word)(x, 2, rule->cut == RC_CUT_NONE, t, first, range, words + i / 64);
     if (odd) {
       ptrdiff_t bad = RC_(decide_f32)(x, 64, C, rule, NULL, NULL);
       if (bad >= 0) return i + bad;
     }
   }
+#else
+  (void)bounds;
 #endif
   for (; i < n; i += 64) {
     uint8_t d[64];

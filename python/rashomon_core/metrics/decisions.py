@@ -16,7 +16,7 @@ from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import parse_memory, parse_threads
 from rashomon_core.vectors import as_decisions, as_label_view, as_score_view, as_weights
 
-from .visit import Reference, Request, pairwise, settle_classes, share, total, visit
+from .visit import Reference, Request, count_of, pairwise, settle_classes, share, total, visit
 
 __all__ = [
     "ambiguity",
@@ -190,12 +190,12 @@ def correct_fidelity(
     view = _view(labels)
     truth = as_decisions(y, view.n_samples, view.declared_classes, "y", view.class_names)
     view, t = with_reference(view, target, "target")
-    right = t == truth
     w = as_weights(sample_weight, view.n_samples)
-    found = visit(view, Request(references=[Reference("t", t, right)], weights=w), threads=threads, memory=memory)
+    found = visit(view, Request(references=[Reference("t", t, truth)], weights=w), threads=threads, memory=memory)
+    right = count_of(lambda rows: t[rows] == truth[rows], view.n_samples, w)
     if w is None:
-        return (int(right.sum()) - found.mismatches["t"]) / view.n_samples
-    return (total(right.astype(np.float64), w) - found.mismatch_weights["t"]) / total(w)
+        return (right - found.mismatches["t"]) / view.n_samples
+    return (right - found.mismatch_weights["t"]) / total(w)
 
 
 def discrepancy(
@@ -316,24 +316,27 @@ def pairwise_disagreement(
     w = as_weights(sample_weight, view.n_samples)
     if counts and w is not None:
         raise UsageError("counts=True has no meaning with sample weights. Fix: drop one of them")
-    matrix, _, _ = _pairs(view, w, threads, memory, matrix=True)
-    assert matrix is not None
-    return matrix if counts else _shares(matrix, view.n_samples, w)
+    matrix = np.empty((view.n_models, view.n_models), dtype=np.int64 if counts else np.float64)
+    scale = None if counts else view.n_samples if w is None else total(w)
+    _pairs(view, w, threads, memory, matrix, scale)
+    return matrix
 
 
 def _pairs(
-    view: Predictions, w: Array | None, threads: int | None, memory: int | str | None, *, matrix: bool
-) -> tuple[Array | None, float, tuple[int, int]]:
-    pool, budget = parse_threads(threads), parse_memory(memory)
-    view, found = settle_classes(
+    view: Predictions,
+    w: Array | None,
+    threads: int | None,
+    memory: int | str | None,
+    matrix: Array | None = None,
+    scale: float | None = None,
+) -> float:
+    """Return the largest count (or weight) of two models; fill the matrix as :func:`visit.pairwise` says."""
+    _, found = settle_classes(
         view, 0, lambda v: visit(v, Request(planes=True), threads=threads, memory=memory, label="reading")
     )
-    planes = found.planes
-    assert planes is not None
-    M = view.n_models
-    full = np.zeros((M, M), dtype=np.int64 if w is None else np.float64) if matrix else None
-    largest, pair = pairwise(planes, threads=pool, memory=budget, weights=w, matrix=full)
-    return full, largest, pair
+    assert found.planes is not None
+    pool, budget = parse_threads(threads), parse_memory(memory)
+    return pairwise(found.planes, threads=pool, memory=budget, weights=w, matrix=matrix, scale=scale)[0]
 
 
 def pairwise_discrepancy(
@@ -353,8 +356,7 @@ def pairwise_discrepancy(
     """
     view = _view(labels)
     w = as_weights(sample_weight, view.n_samples)
-    _, largest, _ = _pairs(view, w, threads, memory, matrix=False)
-    return float(largest / (view.n_samples if w is None else total(w)))
+    return float(_pairs(view, w, threads, memory) / (view.n_samples if w is None else total(w)))
 
 
 def votes(
@@ -413,7 +415,7 @@ def disagreement_rate(
     view = _view(labels)
     found = visit(view, Request(vote_sums=True), threads=threads, memory=memory)
     assert found.vote_squares is not None
-    return rate_from_squares(found.vote_squares, view.n_models, ddof)
+    return rate_from_squares(found.vote_squares.array()[0], view.n_models, ddof)
 
 
 def self_consistency(labels: object, *, threads: int | None = None, memory: int | str | None = None) -> Array:

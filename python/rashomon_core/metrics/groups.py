@@ -79,8 +79,10 @@ def group_rates(
     w = as_weights(sample_weight, n)
 
     def count(view: Predictions) -> Visit:
-        codes, cells = cell_codes(named, truth, view.n_classes)
-        return visit(view, Request(cells=codes, n_cells=cells, weights=w), threads=threads, memory=memory)
+        request = Request(
+            cells=named.codes, cell_labels=truth, n_cells=cell_count(named, truth, view.n_classes), weights=w
+        )
+        return visit(view, request, threads=threads, memory=memory)
 
     view, found = settle_classes(view, 0 if truth is None else int(truth.max()) + 1, count)
     if not 0 <= positive < view.n_classes:
@@ -89,11 +91,9 @@ def group_rates(
     return rates_of(found.cells, named, truth is not None, positive)
 
 
-def cell_codes(groups: Groups, y: Array | None, n_classes: int) -> tuple[Array, int]:
-    """Return the cell (group, or group and label) of each sample and the number of cells."""
-    if y is None:
-        return groups.codes, len(groups.names)
-    return (groups.codes * n_classes + y.astype(np.int32)).astype(np.int32), len(groups.names) * n_classes
+def cell_count(groups: Groups, y: Array | None, n_classes: int) -> int:
+    """Return the number of cells: of groups, or of groups and labels."""
+    return len(groups.names) * (1 if y is None else n_classes)
 
 
 def rates_of(cells: Array, groups: Groups, has_labels: bool, positive: int) -> GroupRates:

@@ -19,7 +19,7 @@ from .decisions import rate_from_squares
 from .groups import fairness_over_set
 from .scores import divergence
 from .summary import CHUNK, describe
-from .visit import Visit, column_of, share, total
+from .visit import Visit, column_of, count_of, share, squares_of, total, total_of
 
 __all__ = ["Overview", "extremes"]
 
@@ -92,18 +92,23 @@ class Overview:
             arrays["fidelity"] = (n - found.mismatches["target"]) / n if w is None else 1.0 - shares("target")
             out["fidelity"] = extremes(arrays["fidelity"], view.model_ids, "argmax")
         if found.vote_squares is not None:
-            flags = found.vote_squares != M * M
-            out["pairwise_ambiguity"] = {"value": share(flags, w), "count": int(np.count_nonzero(flags))}
+
+            def ambiguous(rows: slice) -> Array:
+                result: Array = squares_of(found, rows) != M * M
+                return result
+
+            value = count_of(ambiguous, n, w) / scale
+            out["pairwise_ambiguity"] = {"value": value, "count": int(count_of(ambiguous, n))}
             if found.votes is not None and self.size is not None:
                 chance = sets.none_of(M - found.votes, M, self.size).sum(axis=1)
                 value = sets.matched_mean(chance, w)
                 out["pairwise_ambiguity"]["size_matched"] = {"m": self.size, "value": value}
-            squares = found.vote_squares
-
-            kept = rate_from_squares(squares, M, self.ddof) if self.keep_arrays else None
+            kept = rate_from_squares(squares_of(found, slice(0, n)), M, self.ddof) if self.keep_arrays else None
 
             def rate(start: int, stop: int) -> Array:
-                return rate_from_squares(squares[start:stop], M, self.ddof) if kept is None else kept[start:stop]
+                if kept is not None:
+                    return kept[start:stop]
+                return rate_from_squares(squares_of(found, slice(start, stop)), M, self.ddof)
 
             if self.ddof == 1 and M == 1:
                 out["disagreement_rate"] = None
@@ -112,7 +117,7 @@ class Overview:
                     **describe(rate, n, w, in_memory=self._fits(n)),
                     "ddof": self.ddof,
                 }
-            mean = 0.0 if M == 1 else _mean_pairs(squares, M, w)
+            mean = 0.0 if M == 1 else _mean_pairs(found, n, M, w)
             out["pairwise_disagreement"] = {"mean": mean, "max": 0.0, "argmax": None}
             if kept is not None:
                 arrays["disagreement_rate"] = kept
@@ -215,12 +220,10 @@ class Overview:
         if "labels" in found.mismatches:
             values["zero_one"] = shares("labels")
         if "right" in found.mismatches and part.target is not None and part.y is not None:
-            right = part.target.decisions == part.y
-            if part.weights is None:
-                agreed = int(right.sum()) - found.mismatches["right"]
-            else:
-                agreed = total(right.astype(np.float64), part.weights) - found.mismatch_weights["right"]
-            values["correct_fidelity"] = agreed / scale
+            answers, truth = part.target.decisions, part.y
+            right = count_of(lambda rows: answers[rows] == truth[rows], len(truth), part.weights)
+            wrong = found.mismatches if part.weights is None else found.mismatch_weights
+            values["correct_fidelity"] = (right - wrong["right"]) / scale
         for name, sums in found.losses.items():
             values[name] = sums / scale
         if "cross_entropy" in values:
@@ -246,9 +249,14 @@ def extremes(values: Array, ids: tuple[str, ...], best: str) -> dict[str, Any]:
     return entry
 
 
-def _mean_pairs(squares: Array, M: int, w: Array | None) -> float:
+def _mean_pairs(found: Visit, n: int, M: int, w: Array | None) -> float:
     """Mean disagreement over pairs of different models, from the votes."""
+
+    def differing(rows: slice) -> Array:
+        result: Array = M * M - squares_of(found, rows).astype(np.int64)
+        return result
+
     if w is None:
-        differing = len(squares) * M * M - int(squares.sum(dtype=np.int64))
-        return differing / (M * (M - 1) * len(squares))
-    return total((M * M - squares.astype(np.int64)).astype(np.float64), w) / (M * (M - 1) * total(w))
+        whole = sum(int(differing(slice(i, min(i + CHUNK, n))).sum()) for i in range(0, n, CHUNK))
+        return whole / (M * (M - 1) * n)
+    return total_of(lambda rows: differing(rows).astype(np.float64), n, w) / (M * (M - 1) * total(w))

@@ -17,7 +17,7 @@ from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import BLOCK, Scratch, parse_memory, parse_threads, plan, read_block, run
 from rashomon_core.vectors import as_decisions, as_score_view, as_target, as_weights, target_rows
 
-from .visit import Request, Visit, share, total, visit
+from .visit import Request, Visit, share, total, total_of, visit
 
 __all__ = [
     "cross_entropy",
@@ -32,8 +32,6 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 LN2 = float(np.log(2.0))
-#: Samples of a target that are looked at together; a multiple of the 4,096 of a block.
-CHUNK = 1 << 16
 
 
 def ranges_of(found: Visit, view: Predictions) -> tuple[Array, Array]:
@@ -199,11 +197,7 @@ def divergence(mean_cross_entropy: Array, scores: Array | None, w: Array | None)
     """Return KL divergences in bits from mean cross-entropies in nats to the same target (None: it gave labels)."""
     if scores is None:  # one-hot rows have no entropy
         return mean_cross_entropy / LN2
-    negative_entropy = 0.0
-    for i in range(0, len(scores), CHUNK):  # whole blocks: the sum is the same as of all at once
-        rows = slice(i, i + CHUNK)
-        part = _scores.row_entropies(target_rows(scores, rows))
-        negative_entropy = total(part, None if w is None else w[rows], negative_entropy)
+    negative_entropy = total_of(lambda rows: _scores.row_entropies(target_rows(scores, rows)), len(scores), w)
     return (mean_cross_entropy + negative_entropy / (len(scores) if w is None else total(w))) / LN2
 
 

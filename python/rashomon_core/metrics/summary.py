@@ -93,8 +93,15 @@ def whole_weights(weights: Array) -> Array:
     the values come (equal weights act as counts). Integer weights stay what they are; others move by at most N 2^-53
     of the largest.
     """
+    return _whole(weights, _exponent(weights))
+
+
+def _exponent(weights: Array) -> int:
     n, largest = len(weights), float(weights.max())
-    exponent = 52 - int(np.frexp(n)[1]) - int(np.frexp(largest)[1])  # n max 2^exponent < 2^52
+    return 52 - int(np.frexp(n)[1]) - int(np.frexp(largest)[1])  # n max 2^exponent < 2^52
+
+
+def _whole(weights: Array, exponent: int) -> Array:
     half = exponent // 2  # in two steps: the factor alone may be beyond the largest float
     scaled = np.ldexp(np.ldexp(weights, half), exponent - half)
     result: Array = np.rint(scaled)
@@ -121,8 +128,10 @@ def _streamed(
     chunks: Callable[[], Iterator[tuple[Array, slice]]], n: int, levels: Sequence[float], weights: Array | None
 ) -> list[float]:
     """Select quantiles from the most significant bits down, 16 at a time."""
-    exact = None if weights is None else whole_weights(weights)
-    whole = n if exact is None else float(exact.sum())
+    exponent = 0 if weights is None else _exponent(weights)
+    whole = float(n)
+    if weights is not None:  # any order of adding is exact
+        whole = float(sum(_whole(weights[i : i + CHUNK], exponent).sum() for i in range(0, n, CHUNK)))
     prefixes = [0] * len(levels)
     below = [0.0] * len(levels)
     for step in range(4):
@@ -130,10 +139,11 @@ def _streamed(
         bins = np.zeros((len(levels), 1 << 16))
         for values, part in chunks():
             keys = _keys(values)
+            exact = None if weights is None else _whole(weights[part], exponent)
             digits = (keys >> np.uint64(shift)).astype(np.int64) & 0xFFFF
             for q, prefix in enumerate(prefixes):
                 inside = slice(None) if step == 0 else keys >> np.uint64(shift + 16) == np.uint64(prefix)
-                w = None if exact is None else exact[part][inside]
+                w = None if exact is None else exact[inside]
                 bins[q] += np.bincount(digits[inside], weights=w, minlength=1 << 16)
         for q, level in enumerate(levels):
             cumulative = below[q] + np.cumsum(bins[q])

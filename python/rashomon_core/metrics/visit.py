@@ -45,17 +45,23 @@ LOSSES = _scores.LOSSES
 KEPT_PART = 0.25
 #: Up to this many (cell, class) pairs cells are counted by masks.
 MASKED_CELLS = 384
+#: Fewest and most models of a block of pairs in memory: work enough for a task, counts that stay in the cache.
+PAIR_MODELS = (32, 192)
+#: Bytes of a model's planes that are read at a time.
+PAIR_RUN = 1 << 18
+#: Samples of a per-sample array that are summarised together; a multiple of the 4,096 of a block.
+CHUNK = 1 << 16
 #: Bytes of group counts that are kept whatever the budget.
 SMALL = 1 << 26
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Decisions (N,) to compare every model with, on the samples of ``mask`` ((N,) bool, None: all)."""
+    """Decisions (N,) to compare every model with, on the samples where they are ``right`` ((N,), None: all)."""
 
     name: str
     decisions: Array
-    mask: Array | None = None
+    right: Array | None = None
     union: bool = False
 
 
@@ -77,8 +83,9 @@ class Request:
     planes: bool = False
     decisions: bool = False
     references: Sequence[Reference] = ()
-    #: Count decisions by cell: (N,) int32 cell of each sample, and how many cells there are.
+    #: Count decisions by cell, ``n_cells`` in all: (N,) codes, or codes * n_classes + labels where there are labels.
     cells: Array | None = None
+    cell_labels: Array | None = None
     n_cells: int = 0
     #: Count the models that decide like these (N,) decisions, sample by sample.
     agree: Array | None = None
@@ -112,7 +119,8 @@ class Visit:
     moments: tuple[Array, Array, Array] | None = None
     capacity: ChannelSolver | None = None
     votes: Array | None = None
-    vote_squares: Array | None = None
+    #: (1, N): see :func:`squares_of`.
+    vote_squares: SpillArray | None = None
     viable: Array | None = None
     agree: Array | None = None
     cells: Array | None = None
@@ -124,14 +132,15 @@ class Visit:
     losses: dict[str, Array] = field(default_factory=dict)
 
 
-def encode_vector(decisions: Array, n_classes: int, mask: Array | None = None) -> tuple[Array, Array | None]:
-    """Return the bit planes (G, P, 8) of (N,) decisions, and the words (G, 8) of a mask."""
+def encode_vector(decisions: Array, n_classes: int) -> Array:
+    """Return the bit planes (G, P, 8) of (N,) decisions."""
     n = len(decisions)
     planes = np.empty((1, _encode.group_count(n), _encode.plane_count(n_classes), 8), dtype=np.uint64)
     narrow = np.empty((1, n), dtype=np.uint8 if n_classes <= 256 else np.uint16)
     narrow[0] = decisions
     _encode.encode(narrow, planes)
-    return planes[0], None if mask is None else mask_words(mask)
+    result: Array = planes[0]
+    return result
 
 
 def mask_words(mask: Array) -> Array:
@@ -144,7 +153,7 @@ def mask_words(mask: Array) -> Array:
 def unpack_words(words: Array, n: int) -> Array:
     """Return the boolean vector (n,) of words (G, 8)."""
     bits = np.unpackbits(words.astype("<u8", copy=False).view(np.uint8).reshape(-1), bitorder="little", count=n)
-    return bits.astype(bool)
+    return bits.view(bool)
 
 
 def total(values: Array, weights: Array | None = None, start: float = 0.0) -> float:
@@ -155,6 +164,29 @@ def total(values: Array, weights: Array | None = None, start: float = 0.0) -> fl
     result = start
     for part in _scores.block_totals(np.ascontiguousarray(values, dtype=np.float64), weights).tolist():
         result += part
+    return result
+
+
+def total_of(read: Callable[[slice], Array], n: int, weights: Array | None = None) -> float:
+    """Return :func:`total` of n values that are made in pieces; the bits are the same."""
+    result = 0.0
+    for i in range(0, n, CHUNK):
+        rows = slice(i, min(i + CHUNK, n))
+        result = total(read(rows), None if weights is None else weights[rows], result)
+    return result
+
+
+def count_of(read: Callable[[slice], Array], n: int, weights: Array | None = None) -> float:
+    """Return the number (exact) or weight of true flags that are made in pieces."""
+    if weights is None:
+        return sum(int(np.count_nonzero(read(slice(i, min(i + CHUNK, n))))) for i in range(0, n, CHUNK))
+    return total_of(lambda rows: read(rows).astype(np.float64), n, weights)
+
+
+def squares_of(found: Visit, rows: slice) -> Array:
+    """Return the sums of squared votes of some samples, wherever they are kept."""
+    assert found.vote_squares is not None
+    result: Array = found.vote_squares.read(slice(0, 1), rows)[0]
     return result
 
 
@@ -169,7 +201,7 @@ def share(flags: Array, weights: Array | None = None) -> float:
     """Return the (weighted) share of true flags; without weights an exact count over N."""
     if weights is None:
         return int(np.count_nonzero(flags)) / len(flags)
-    return total(flags.astype(np.float64), weights) / total(weights)
+    return count_of(lambda rows: flags[rows], len(flags), weights) / total(weights)
 
 
 def visit(
@@ -237,7 +269,6 @@ class _Visitor:
         if request.losses and self.labels:
             raise InvalidInputError("losses need scores, and these predictions are labels", file=predictions.path)
 
-        self.refs = [encode_vector(r.decisions, self.classes, r.mask) for r in request.references]
         self.votes_needed = request.votes or request.vote_sums or request.viable or request.agree is not None
         self.square_type = np.int32 if self.M < 46_341 else np.int64  # M^2 fits 32 bits
         # cells by masks cost a popcount per (cell, class) and 512 samples, a histogram one step per sample
@@ -255,7 +286,8 @@ class _Visitor:
             per_sample += self.M * self.P // 8 + 1
         if request.decisions or (request.cells is not None and not self.cell_masks):
             per_sample += self.M * (1 if self.classes <= 256 else 2)
-        kept = 24 * self.N + (0 if request.target_scores is None else request.target_scores.nbytes)
+        per_sample += 4 * len(request.references)
+        kept = self._held() + (0 if request.spill else 24 * self.N)
         self.plan = plan(
             predictions,
             threads=threads,
@@ -285,7 +317,8 @@ class _Visitor:
         if request.votes:
             result.votes = np.empty((self.N, self.classes), dtype=np.int64)
         if request.vote_sums:
-            result.vote_squares = np.empty(self.N, dtype=self.square_type)
+            spill = request.spill and self.N * np.dtype(self.square_type).itemsize > room // 4
+            result.vote_squares = SpillArray((1, self.N), self.square_type, spill=spill)
         if request.viable:
             result.viable = np.empty(self.N, dtype=np.int32)
         if request.agree is not None:
@@ -298,7 +331,7 @@ class _Visitor:
         R = len(request.references)
         self.counts = np.zeros((R, self.M), dtype=np.int64)
         self.weighted = np.zeros((R, self.M))
-        self.unions = np.zeros((R, self.G, 8), dtype=np.uint64) if any(r.union for r in request.references) else None
+        result.unions = {r.name: np.empty(self.N, dtype=bool) for r in request.references if r.union}
         self.loss_sums = np.zeros((len(LOSSES), self.M))
         if request.cells is not None:
             if (size := 8 * self.M * request.n_cells * self.classes) > max(memory, SMALL):
@@ -310,6 +343,15 @@ class _Visitor:
             counted = np.dtype(np.int64 if request.weights is None else np.float64)
             result.cells = np.zeros((self.M, request.n_cells, self.classes), dtype=counted)
 
+    def _held(self) -> int:
+        """Return the bytes of vectors over the samples that are there all the while."""
+        request = self.request
+        arrays = [request.cells, request.cell_labels, request.agree, request.y, request.weights]
+        arrays += [request.target_scores, request.target_labels]
+        arrays += [a for r in request.references for a in (r.decisions, r.right)]
+        unions = self.N * sum(r.union for r in request.references)
+        return unions + sum({id(a): a.nbytes for a in arrays if a is not None}.values())
+
     def go(self, label: str) -> Visit:
         run(self.plan.tiles, self.tile, self.merge, threads=self.threads, label=label)
         result, request = self.result, self.request
@@ -319,8 +361,6 @@ class _Visitor:
             result.mismatches[reference.name] = self.counts[j]
             if request.weights is not None:
                 result.mismatch_weights[reference.name] = self.weighted[j]
-            if reference.union and self.unions is not None:
-                result.unions[reference.name] = unpack_words(self.unions[j], self.N)
         for name in request.losses:
             result.losses[name] = self.loss_sums[LOSSES.index(name)]
         return result
@@ -363,15 +403,19 @@ class _Visitor:
             given["planes"] = scratch.array("planes", (M, groups, self.P, 8), np.uint64)
         if result.decisions is not None or (request.cells is not None and not self.cell_masks):
             given["decisions"] = scratch.array("decisions", (M, S), np.uint8 if self.classes <= 256 else np.uint16)
-        if self.refs:
-            R = len(self.refs)
-            given["references"] = np.ascontiguousarray(np.stack([p[g0:g1] for p, _ in self.refs]))
-            if any(m is not None for _, m in self.refs):
-                full = mask_words(np.ones(S, dtype=bool))
-                given["masks"] = np.stack([full if m is None else m[g0:g1] for _, m in self.refs])
+        if request.references:
+            R = len(request.references)
+            given["references"] = np.stack([encode_vector(r.decisions[rows], self.classes) for r in request.references])
+            if any(r.right is not None for r in request.references):
+                given["masks"] = np.stack(
+                    [
+                        mask_words(np.ones(S, dtype=bool) if r.right is None else r.decisions[rows] == r.right[rows])
+                        for r in request.references
+                    ]
+                )
             sums["counts"] = given["mismatches"] = np.zeros((R, M), dtype=np.int64)
-            if self.unions is not None:
-                sums["unions"] = given["unions"] = np.zeros((R, groups, 8), dtype=np.uint64)
+            if result.unions:
+                given["unions"] = np.zeros((R, groups, 8), dtype=np.uint64)
             if request.weights is not None:
                 given["mismatch_lanes"] = np.zeros((R, M, 8))
                 sums["weighted"] = given["mismatch_totals"] = np.zeros((R, M, blocks))
@@ -420,12 +464,18 @@ class _Visitor:
         if result.decisions is not None:
             result.decisions[:, rows] = given["decisions"]
         if "votes" in given:
-            self._votes(given["votes"], rows)
+            self._votes(given["votes"], rows, scratch)
+        for j, reference in enumerate(request.references):
+            if reference.union:
+                result.unions[reference.name][rows] = unpack_words(given["unions"][j], S)
         if request.cells is not None:
-            sums["cells"] = self._cells(given, request.cells[rows], scratch, rows)
+            codes = request.cells[rows].astype(np.int32)
+            if request.cell_labels is not None:
+                codes = codes * self.classes + request.cell_labels[rows].astype(np.int32)
+            sums["cells"] = self._cells(given, codes, rows)
         return sums
 
-    def _cells(self, given: dict[str, Any], codes: Array, scratch: Scratch, rows: slice) -> Array:
+    def _cells(self, given: dict[str, Any], codes: Array, rows: slice) -> Array:
         """Return the counts (M, cells, C) of a tile, or the weights (blocks, M, cells, C)."""
         request, shape = self.request, (self.M, self.request.n_cells, self.classes)
         if request.weights is not None:
@@ -434,7 +484,7 @@ class _Visitor:
             for b, i in enumerate(starts):
                 part = np.ascontiguousarray(given["decisions"][:, i : i + BLOCK])
                 w = np.ascontiguousarray(request.weights[rows][i : i + BLOCK])
-                _decisions.cell_weights(part, np.ascontiguousarray(codes[i : i + BLOCK]), w, weights[b])
+                _decisions.cell_weights(part, codes[i : i + BLOCK], w, weights[b])
             return weights
         counts = np.zeros(shape, dtype=np.int64)
         if self.cell_masks:
@@ -446,17 +496,19 @@ class _Visitor:
                 counts[..., :-1] = part
             counts[..., -1] = np.bincount(codes, minlength=request.n_cells) - counts[..., :-1].sum(axis=2)
         else:
-            _decisions.cell_histogram(given["decisions"], np.ascontiguousarray(codes), counts)
+            _decisions.cell_histogram(given["decisions"], codes, counts)
         return counts
 
-    def _votes(self, votes: Array, rows: slice) -> None:
+    def _votes(self, votes: Array, rows: slice, scratch: Scratch) -> None:
         result = self.result
         axis = 0 if self.by_class else 1
         if result.votes is not None:
             result.votes[rows] = votes.T if self.by_class else votes
         if result.vote_squares is not None:
             exact: Any = votes.astype(self.square_type, copy=False)
-            result.vote_squares[rows] = np.einsum("cs,cs->s" if self.by_class else "sc,sc->s", exact, exact)
+            squares = result.vote_squares.place(slice(0, 1), rows, scratch, "squares")
+            np.einsum("cs,cs->s" if self.by_class else "sc,sc->s", exact, exact, out=squares[0])
+            result.vote_squares.commit(squares, slice(0, 1), rows)
         if result.viable is not None:
             result.viable[rows] = np.count_nonzero(votes, axis=axis)
         if result.agree is not None and self.request.agree is not None:
@@ -467,9 +519,6 @@ class _Visitor:
         """Add a tile's sums, in the order of the tiles; float totals block by block."""
         if "counts" in sums:
             self.counts += sums["counts"]
-        if "unions" in sums and self.unions is not None:
-            g0 = task[0] // GROUP
-            self.unions[:, g0 : g0 + sums["unions"].shape[1]] = sums["unions"]
         if "cells" in sums and self.result.cells is not None:
             for part in sums["cells"] if self.request.weights is not None else [sums["cells"]]:
                 self.result.cells += part
@@ -479,12 +528,20 @@ class _Visitor:
                     into += sums[name][:, :, b]
 
 
-def pair_blocks(planes: SpillArray, memory: int) -> int:
-    """Models of a block of the pairwise kernel: two blocks of planes and their counts fit the budget."""
-    row = planes.nbytes // planes.shape[0]
+def pair_blocks(planes: SpillArray, threads: int, memory: int) -> tuple[int, int]:
+    """Return models and groups of a block of pairs: some blocks for each thread; two of spilled planes fit the budget.
+
+    Groups are whole blocks of sums.
+    """
+    models, groups = planes.shape[:2]
+    some = models // (4 * threads) // 4 * 4
     if planes.in_memory:
-        return 64
-    return max(4, min(512, int(memory * KEPT_PART) // (2 * row)))
+        return min(max(some, PAIR_MODELS[0]), PAIR_MODELS[1]), groups
+    room = int(memory // threads * KEPT_PART) // 2
+    row = planes.nbytes // models
+    size = max(4, min(some, room // min(row, PAIR_RUN)))
+    block = BLOCK // GROUP
+    return size, min(groups, max(room * groups // (row * size) // block, 1) * block)
 
 
 def pairwise(
@@ -494,37 +551,48 @@ def pairwise(
     memory: int,
     weights: Array | None = None,
     matrix: Array | None = None,
+    scale: float | None = None,
 ) -> tuple[float, tuple[int, int]]:
     """Compare all pairs of models; return the largest count (or weight) and the first pair that has it.
 
-    ``matrix`` ((M, M) int64, or float64 with weights) is filled when given; without it nothing of size M x M is
-    held. With spilled planes blocks of models are read as they are needed.
+    ``matrix`` (M, M) is filled when given, with counts (int64) or, where there is a ``scale``, with counts or weights
+    divided by it (float64); without it nothing of size M x M is held. With spilled planes blocks of models are read
+    as they are needed.
     """
     M = planes.shape[0]
-    size = pair_blocks(planes, memory // threads)
-    groups = planes.shape[1]
-    padded = None
-    if weights is not None:
-        padded = np.zeros(groups * GROUP)
-        padded[: len(weights)] = weights
+    size, step = pair_blocks(planes, threads, memory)
+    groups = whole = planes.shape[1]
+    tail = np.zeros(0)
+    if weights is not None:  # the weights of the last block of sums end with zeros
+        whole = len(weights) // BLOCK * (BLOCK // GROUP)
+        tail = np.zeros((groups - whole) * GROUP)
+        tail[: len(weights) - whole * GROUP] = weights[whole * GROUP :]
+    spans = [
+        slice(g, min(g + step, end)) for first, end in ((0, whole), (whole, groups)) for g in range(first, end, step)
+    ]
     starts = range(0, M, size)
     tasks = [(i, j) for i in starts for j in starts if j >= i]
     best: list[tuple[float, tuple[int, int]]] = []
 
     def work(task: tuple[int, int], scratch: Scratch) -> tuple[float, tuple[int, int]]:
         i, j = task
-        left = planes.read(slice(i, min(i + size, M)))
-        right = left if i == j else planes.read(slice(j, min(j + size, M)))
-        shape = (len(left), len(right))
-        if padded is None:
-            counts = scratch.array("counts", shape, np.int64, zero=True)
-            _decisions.pair_counts(left, right, counts)
-        else:
-            counts = scratch.array("sums", shape, np.float64)
-            _decisions.pair_weighted(left, right, padded, counts)
+        shape = (min(size, M - i), min(size, M - j))
+        counts = scratch.array("counts", shape, np.int64 if weights is None else np.float64, zero=True)
+        for part in spans:
+            left = planes.read(slice(i, i + shape[0]), part)
+            right = left if i == j else planes.read(slice(j, j + shape[1]), part)
+            if weights is None:
+                _decisions.pair_counts(left, right, counts, i == j)
+            else:
+                w = tail if part.start == whole else weights[part.start * GROUP : part.stop * GROUP]
+                _decisions.pair_weighted(left, right, w, counts, i == j)
         if matrix is not None:
-            matrix[i : i + shape[0], j : j + shape[1]] = counts
-            matrix[j : j + shape[1], i : i + shape[0]] = counts.T
+            block = (
+                counts if scale is None else np.divide(counts, scale, out=scratch.array("shares", shape, np.float64))
+            )
+            matrix[i : i + shape[0], j : j + shape[1]] = block
+            if i != j:
+                matrix[j : j + shape[1], i : i + shape[0]] = block.T
         at = int(np.argmax(counts))
         a, b = divmod(at, shape[1])
         pair = (i + a, j + b)

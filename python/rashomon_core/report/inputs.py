@@ -12,10 +12,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.results import FAIRNESS
 from rashomon_core.store import describe_input, open_vector
 from rashomon_core.store.tables import TABLES
+from rashomon_core.vectors import narrowed
 
 from .document import input_entry
 
@@ -87,7 +90,9 @@ class Inputs:
                 fix=f"give one per {per}, in the order of the predictions, or a table with a {per}_id column",
             )
         self._add(role, path, select, array)
-        return array
+        if role == "weights" and array.dtype.kind in "biuf":  # what they become anyway: one copy lives
+            return np.asarray(array, dtype=np.float64)
+        return narrowed(array)
 
     def groups(self, specs: list[str] | None) -> dict[str, Any] | None:
         """Read the columns of all group files, by name; several are taken together."""

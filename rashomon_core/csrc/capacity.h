@@ -435,23 +435,19 @@ RC_INLINE double RC_(active_gap)(const RC_(sample) *w) {
   return top - w->lower;
 }
 
-/* A row that leaves and takes a class with it would be back at once, D infinite without it: its weight falls tenfold
- * instead. Says whether there was one. */
-static int RC_(bereft)(RC_(sample) *w) {
-  int any = 0;
-  for (ptrdiff_t k = 0; k < w->a; k++) {
-    if (w->trial[k] > 0.0 || !(w->p[k] > RC_MISSING)) continue;
-    int last = 0;
-    for (ptrdiff_t c = 0; c < w->live; c++) last |= w->rows_a[k * w->Cp + c] > 0.0 && !(w->q2[c] > RC_MISSING);
-    if (last) w->trial[k] = 0.1 * w->p[k];
-    any |= last;
+/* Marks active rows that alone have some class. Without them D is infinite, so they would be back at once: their weights
+ * may fall tenfold in a step, and do not stop it. */
+static void RC_(owners)(RC_(sample) *w, uint8_t *sole) {
+  for (ptrdiff_t k = 0; k < w->a; k++) sole[k] = 0;
+  for (ptrdiff_t c = 0; c < w->live; c++) {
+    ptrdiff_t owner = -1, count = 0;
+    for (ptrdiff_t k = 0; k < w->a && count < 2; k++)
+      if (w->rows_a[k * w->Cp + c] > 0.0) {
+        owner = k;
+        count++;
+      }
+    if (count == 1 && w->p[owner] > RC_MISSING) sole[owner] = 1;
   }
-  if (any) {
-    double total = 0;
-    for (ptrdiff_t k = 0; k < w->a; k++) total += w->trial[k];
-    for (ptrdiff_t k = 0; k < w->a; k++) w->trial[k] /= total;
-  }
-  return any;
 }
 
 /* Newton steps with a ratio test until no active row exceeds the mutual information by more than `gap`. */
@@ -461,20 +457,28 @@ static void RC_(newton)(RC_(sample) *w, double gap) {
     w->steps++;
     RC_(gram)(w);
     RC_(direction)(w);
+    uint8_t *sole = (uint8_t *)w->u; /* free again */
+    RC_(owners)(w, sole);
     double most = 1.0;
     for (ptrdiff_t k = 0; k < w->a; k++)
-      if (w->d[k] < 0.0 && -w->p[k] / w->d[k] < most) most = -w->p[k] / w->d[k];
+      if (w->d[k] < 0.0 && !sole[k] && -w->p[k] / w->d[k] < most) most = -w->p[k] / w->d[k];
     double before = w->lower, alpha = most;
     int taken = 0;
     for (int half = 0; half < 40 && !taken; half++, alpha *= 0.5) {
       for (ptrdiff_t k = 0; k < w->a; k++) {
         double y = w->p[k] + alpha * w->d[k];
+        if (sole[k]) {
+          w->trial[k] = y > 0.1 * w->p[k] ? y : 0.1 * w->p[k];
+          continue;
+        }
         /* at the full step to the boundary the row that stopped it leaves, whatever the rounding */
         if (half == 0 && w->d[k] < 0.0 && -w->p[k] / w->d[k] <= most) y = 0.0;
         w->trial[k] = y > 0.0 ? y : 0.0;
       }
+      double sum = 0;
+      for (ptrdiff_t k = 0; k < w->a; k++) sum += w->trial[k];
+      for (ptrdiff_t k = 0; k < w->a; k++) w->trial[k] /= sum;
       double f = RC_(mixture)(w, w->trial, w->q2, w->lq2);
-      if (RC_(bereft)(w)) f = RC_(mixture)(w, w->trial, w->q2, w->lq2);
       taken = f >= before - 1e-15 && f == f;
       if (taken) {
         int gone = 0;
@@ -497,28 +501,36 @@ static void RC_(newton)(RC_(sample) *w, double gap) {
   }
 }
 
+/* Where a slot is active, or would come in. */
+static ptrdiff_t RC_(position)(const RC_(sample) *w, ptrdiff_t slot) {
+  ptrdiff_t k = 0;
+  while (k < w->a && w->slot[k] != slot) k++;
+  return k;
+}
+
 /* Brings a slot in by an exact line search from p towards it: the mutual information rises. */
 static void RC_(enter)(RC_(sample) *w, ptrdiff_t slot) {
+  ptrdiff_t at = RC_(position)(w, slot), known = at < w->a; /* an active one gets more weight */
   ptrdiff_t Cp = (w->live + 7) / 8 * 8;
-  double mean_h = 0, low = 0.0, high = 1.0, *r = w->rows_a + w->a * w->Cp, *e = w->q2, *lt = w->lq2;
+  double mean_h = 0, low = 0.0, high = 1.0, *r = w->rows_a + at * w->Cp, *e = w->q2, *lt = w->lq2;
   for (ptrdiff_t k = 0; k < w->a; k++) mean_h += w->p[k] * w->h_a[k];
-  RC_(activate)(w, slot, 0.0);
+  if (!known) RC_(activate)(w, slot, 0.0);
   for (ptrdiff_t c = 0; c < Cp; c++) e[c] = r[c] - w->q[c];
   /* phi(t): the mutual information of (1 - t) p + t e_slot; phi' = h - sum p h - (r - q) . log q_t */
-  double first = w->h_a[w->a - 1] - mean_h - RC_(dot)(e, w->lq, Cp), curve = 0;
+  double first = w->h_a[at] - mean_h - RC_(dot)(e, w->lq, Cp), curve = 0;
   int covered = 1;
   for (ptrdiff_t c = 0; c < w->live; c++) {
     if (w->q[c] > 0.0) curve += e[c] * e[c] / w->q[c];
     else if (r[c] > 0.0) covered = 0;
   }
   if (covered && !(first > 0.0)) {
-    w->a--;
+    w->a -= !known;
     return;
   }
   double t = covered && curve > 0.0 ? first / curve : 1.0 / (double)(w->a);
   if (!(t > 0.0 && t < 0.5)) t = 0.5;
   for (int step = 0; step < 12; step++) {
-    double slope = w->h_a[w->a - 1] - mean_h;
+    double slope = w->h_a[at] - mean_h;
     curve = 0;
     for (ptrdiff_t c = 0; c < Cp; c++) lt[c] = w->q[c] + t * e[c];
     for (ptrdiff_t c = 0; c < w->live; c++) curve += lt[c] > 0.0 ? e[c] * e[c] / lt[c] : 0.0;
@@ -534,8 +546,8 @@ static void RC_(enter)(RC_(sample) *w, ptrdiff_t slot) {
     t = next > low && next < high ? next : 0.5 * (low + high);
   }
   if (low > 0.0) t = low;
-  for (ptrdiff_t k = 0; k + 1 < w->a; k++) w->p[k] *= 1.0 - t;
-  w->p[w->a - 1] = t;
+  for (ptrdiff_t k = 0; k < w->a; k++) w->p[k] *= 1.0 - t;
+  w->p[at] += t;
   w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
 }
 
@@ -689,14 +701,9 @@ static ptrdiff_t RC_(enter_missing)(RC_(sample) *w, double gap) {
   return added;
 }
 
-static int RC_(is_active)(const RC_(sample) *w, ptrdiff_t slot) {
-  for (ptrdiff_t k = 0; k < w->a; k++)
-    if (w->slot[k] == slot) return 1;
-  return 0;
-}
-
 /* Solves the problem on the slots: until none exceeds the lower bound by more than `gap`. */
 static void RC_(solve_slots)(RC_(sample) *w, double gap, double trace) {
+  int idle = 0;
   for (ptrdiff_t turn = 0; turn < 64 + 8 * w->live; turn++) {
     int missing = RC_(cover)(w, trace);
     ptrdiff_t best = RC_(divergences)(w, w->lq2);
@@ -704,21 +711,19 @@ static void RC_(solve_slots)(RC_(sample) *w, double gap, double trace) {
     if (over <= gap) return;
     double before = w->lower;
     if (!missing || RC_(enter_missing)(w, gap) == 0) {
-      if (RC_(is_active)(w, best) || w->a >= w->most) { /* weights are not there yet */
-        RC_(newton)(w, 0.25 * gap);
-        if (!(w->lower > before)) return;
-        continue;
-      }
-      RC_(enter)(w, best);
+      if (w->a < w->most || RC_(position)(w, best) < w->a) RC_(enter)(w, best);
       for (ptrdiff_t more = w->n * w->live / 32768; more > 0 && w->a < w->most; more--) {
         w->D[best] = -INFINITY; /* where looking at all slots is dear, the next farthest ones come in as well */
         best = 0;
         for (ptrdiff_t j = 1; j < w->n; j++) best = w->D[j] > w->D[best] ? j : best;
         if (w->D[best] < before + 0.5 * over) break;
-        if (!RC_(is_active)(w, best)) RC_(enter)(w, best);
+        RC_(enter)(w, best);
       }
     }
     RC_(newton)(w, 0.1 * over > gap ? 0.1 * over : 0.25 * gap);
+    if (!(w->lower > before)) RC_(newton)(w, 0.25 * gap);
+    idle = w->lower > before ? 0 : idle + 1; /* nothing but rounding is left */
+    if (idle > 2) return;
   }
 }
 

@@ -1,5 +1,7 @@
 """Channel capacity per sample with bounds that hold: the solver of csrc/capacity.h over blocks of samples."""
 
+from libc.stdint cimport int32_t, uint8_t
+
 import numpy as np
 
 from rashomon_core._cpu cimport RC_BLAHUT_ARIMOTO, RC_NEWTON, leaves, rc_capacity, rc_capacity_rule, rc_table
@@ -40,6 +42,33 @@ def solve(rows, out, work, *, double tol, str method, Py_ssize_t max_scans, Py_s
     rule.method = RC_BLAHUT_ARIMOTO if method == "blahut_arimoto" else RC_NEWTON
     with nogil:
         t.capacity(<const void *>at, wide, stride, M, n, C, &rule, <char *>scratch, <rc_capacity *>results, <double *>p)
+
+
+def ranges(low, high, gaps, double[::1] lower, double[::1] upper):
+    """Write the bounds of two-class samples from their ranges, and return the samples that ranges do not settle.
+
+    low, high : (n, columns) float32 or float64, contiguous; gaps : (n, 2) as in ``TilePass``, or None for one column.
+    A sample is not settled when the extremes of its two classes are in different rows.
+    """
+    cdef const rc_table *t = leaves()
+    cdef Py_ssize_t n = low.shape[0], columns = low.shape[1]
+    cdef size_t a = low.ctypes.data, b = high.ctypes.data, g = 0
+    cdef bint single = low.dtype == np.float32
+    apart = np.zeros(n, dtype=np.uint8)
+    cdef uint8_t[::1] flags = apart
+    if (low.dtype != high.dtype or not (low.flags.c_contiguous and high.flags.c_contiguous) or lower.shape[0] < n
+            or (columns == 2 and gaps.dtype != (np.int32 if single else np.float64))):
+        raise ValueError("internal: ranges of another kind")
+    if gaps is not None:
+        g = gaps.ctypes.data
+    if n == 0:
+        return apart.nonzero()[0]
+    with nogil:
+        if single:
+            t.capacity_ranges_f32(<const float *>a, <const float *>b, <const int32_t *>g, columns, n, &lower[0], &upper[0], &flags[0])
+        else:
+            t.capacity_ranges_f64(<const double *>a, <const double *>b, <const double *>g, columns, n, &lower[0], &upper[0], &flags[0])
+    return apart.nonzero()[0]
 
 
 def pairs(const double[::1] a0, const double[::1] a1, const double[::1] b0, const double[::1] b1,

@@ -72,7 +72,8 @@ cdef extern from "dispatch.h" nogil:
         void (*cell_counts)(const uint64_t *, Py_ssize_t, Py_ssize_t, const uint64_t *, Py_ssize_t, Py_ssize_t,
                             int64_t *) noexcept nogil
         uint64_t (*popcount_peak)(Py_ssize_t) noexcept nogil
-        void (*fold_f32)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, rc_cell32 *, const float *) noexcept nogil
+        void (*fold_f32)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, rc_cell32 *, const float *,
+                         int32_t *) noexcept nogil
         void (*fold_f64)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, rc_cell64 *, const double *) noexcept nogil
         void (*open_f32)(rc_cell32 *, Py_ssize_t, const float *, const float *, const float *, const float *,
                          const double *, const double *) noexcept nogil
@@ -93,7 +94,10 @@ cdef extern from "dispatch.h" nogil:
                          char *, rc_capacity *, double *) noexcept nogil
         void (*capacity_pairs)(const double *, const double *, const double *, const double *, Py_ssize_t, double *,
                                double *, double *) noexcept nogil
-        void (*gaps_f32)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
+        void (*capacity_ranges_f32)(const float *, const float *, const int32_t *, Py_ssize_t, Py_ssize_t, double *,
+                                    double *, uint8_t *) noexcept nogil
+        void (*capacity_ranges_f64)(const double *, const double *, const double *, Py_ssize_t, Py_ssize_t, double *,
+                                    double *, uint8_t *) noexcept nogil
         void (*gaps_f64)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
 
 cdef const rc_table *leaves() except NULL

@@ -61,8 +61,8 @@ cdef class TilePass:
     variance : (S, columns) float64
         Score variance with ``ddof``, written after the last model; when all models come in one block, shift, s1
         and s2 are not needed.
-    gaps : (S, 2) float64
-        Two classes: the largest s_0 - s_1 and s_1 - s_0, -inf before the first model.
+    gaps : (S, 2) int32 (of the bits, when single) or float64
+        Two classes: the largest s_0 - s_1 and s_1 - s_0; the smallest number before the first model.
     votes : (C, S) int32 for C <= VOTE_CLASSES, else (S, C)
     planes : (M, G, P, 8) uint64, any model stride: the decisions
     decisions : (M, S) uint8 or uint16: the decisions as numbers
@@ -84,7 +84,7 @@ cdef class TilePass:
     cdef double *s1
     cdef double *s2
     cdef double *variance
-    cdef double *gaps
+    cdef void *gaps
     cdef double ddof
     cdef int32_t *votes
     cdef uint64_t *planes
@@ -132,7 +132,7 @@ cdef class TilePass:
         self.s1 = NULL if s1 is None else <double *>_data(s1)
         self.s2 = NULL if s2 is None else <double *>_data(s2)
         self.variance = NULL if variance is None else <double *>_data(variance)
-        self.gaps = NULL if gaps is None else <double *>_data(gaps)
+        self.gaps = NULL if gaps is None else _data(gaps)
         self.ddof = ddof
         if lo is not None and variance is None and s1 is None:
             raise ValueError("internal: ranges need s1, s2 and shift, or variance")
@@ -364,14 +364,12 @@ cdef class TilePass:
             if ahead >= 0 and not half and not convert:
                 soon = <const void *>(<const char *>data + ahead * itemsize)
             if self.single:
-                t.fold_f32(<const float *>folded, step, kk, w * C, <rc_cell32 *>cells + cell_at // 16, <const float *>soon)
+                t.fold_f32(<const float *>folded, step, kk, w * C, <rc_cell32 *>cells + cell_at // 16, <const float *>soon,
+                           NULL if self.gaps == NULL else <int32_t *>self.gaps + (n0 + i) * C)
             else:
                 t.fold_f64(<const double *>folded, step, kk, w * C, <rc_cell64 *>cells + cell_at // 8, <const double *>soon)
-        if self.gaps != NULL:
-            if self.single:
-                t.gaps_f32(<const float *>folded, step, kk, w * C, self.gaps + (n0 + i) * C)
-            else:
-                t.gaps_f64(<const double *>folded, step, kk, w * C, self.gaps + (n0 + i) * C)
+                if self.gaps != NULL:
+                    t.gaps_f64(<const double *>folded, step, kk, w * C, <double *>self.gaps + (n0 + i) * C)
         if self.use_log_loss or self.use_tv or self.use_ce:
             for k in range(kk):
                 if self.single:

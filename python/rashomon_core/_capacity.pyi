@@ -19,6 +19,13 @@ def solve(
     max_rounds: int,
     weights: npt.NDArray[np.float64] | None = None,
 ) -> None: ...
+def ranges(
+    low: npt.NDArray[Any],
+    high: npt.NDArray[Any],
+    gaps: npt.NDArray[Any] | None,
+    lower: npt.NDArray[np.float64],
+    upper: npt.NDArray[np.float64],
+) -> npt.NDArray[np.intp]: ...
 def pairs(
     a0: npt.NDArray[np.float64],
     a1: npt.NDArray[np.float64],

@@ -1,6 +1,6 @@
 /* The function table: every leaf loop of the library, once per instruction set.
  *
- * Leaves are written once (encode.h, decisions.h, scores.h, capacity.h) and compiled once per instruction set by dispatch.c.
+ * Leaves are written once (encode.h, decisions.h, scores.h, capacity.h, binary.h) and compiled once per instruction set by dispatch.c.
  * They take ranges, own no memory and start no threads. Layouts:
  *
  *   planes   uint64 [groups][P][8] per model: bit s of word w of plane p in group g is bit p of the decision of
@@ -98,8 +98,10 @@ typedef struct rc_table {
   uint64_t (*popcount_peak)(ptrdiff_t n);
 
   /* scores.h ------------------------------------------------------------------------------------------- */
-  /* Fold K models (stride apart) of n scores into cells; what is at next is prefetched, unless NULL. */
-  void (*fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell32 *cells, const float *next);
+  /* Fold K models (stride apart) of n scores into cells; what is at next is prefetched, unless NULL. gaps, unless NULL
+   * (two classes interleaved): gaps[i] = max(gaps[i], s[i] - s[i ^ 1]), floats by their bits. */
+  void (*fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell32 *cells, const float *next,
+                   int32_t *gaps);
   void (*fold_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell64 *cells, const double *next);
   void (*open_f32)(rc_cell32 *cells, ptrdiff_t n, const float *first, const float *lo, const float *hi, const float *shift,
                    const double *s1, const double *s2);
@@ -130,8 +132,12 @@ typedef struct rc_table {
    * of the former in the optimal input distribution. */
   void (*capacity_pairs)(const double *a0, const double *a1, const double *b0, const double *b1, ptrdiff_t n,
                          double *lower, double *upper, double *weight);
-  /* gap[i] = max(gap[i], s[i] - s[i ^ 1]) over K models: n scores, two classes interleaved. */
-  void (*gaps_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *gap);
+  /* The same from ranges, [n][columns]; apart[i]: the extremes of both classes are not in one row. */
+  void (*capacity_ranges_f32)(const float *low, const float *high, const int32_t *gaps, ptrdiff_t columns, ptrdiff_t n,
+                              double *lower, double *upper, uint8_t *apart);
+  void (*capacity_ranges_f64)(const double *low, const double *high, const double *gaps, ptrdiff_t columns, ptrdiff_t n,
+                              double *lower, double *upper, uint8_t *apart);
+  /* The gaps of doubles, as in fold_f32. */
   void (*gaps_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *gap);
 } rc_table;
 

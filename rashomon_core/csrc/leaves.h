@@ -4,7 +4,9 @@
 #include "encode.h"
 #include "decisions.h"
 #include "scores.h"
+#include "channel.h"
 #include "capacity.h"
+#include "binary.h"
 
 static const rc_table RC_(table) = {
     RC_TEXT(RC_ISA),
@@ -14,5 +16,5 @@ static const rc_table RC_(table) = {
     RC_(fold_f32), RC_(fold_f64), RC_(open_f32), RC_(open_f64), RC_(close_f32), RC_(close_f64),
     RC_(log_array), RC_(exp_array), RC_(sum_lanes),
     RC_(distances_f32), RC_(distances_f64), RC_(read_peak),
-    RC_(capacity_work), RC_(capacity), RC_(capacity_pairs), RC_(gaps_f32), RC_(gaps_f64),
+    RC_(capacity_work), RC_(capacity), RC_(capacity_pairs), RC_(capacity_ranges_f32), RC_(capacity_ranges_f64), RC_(gaps_f64),
 };

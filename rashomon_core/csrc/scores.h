@@ -6,9 +6,21 @@
  *
  * fold: the accumulators of a register's worth of scores are loaded once, take in all K models and go back; meanwhile
  * the scores at next (same distances) are prefetched. */
-static void RC_(fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell32 *cells, const float *next) {
+RC_INLINE int32_t RC_(float_key)(float x) { int32_t u; memcpy(&u, &x, 4); return u; }
+
+/* gaps (two classes, or NULL): max over models of s[i] - s[i ^ 1], floats by their bits, which are in the order of the
+ * floats where these are not negative, and whose differences are exact. */
+RC_INLINE void RC_(fold_any)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell32 *cells, const float *next,
+                             int32_t *gaps, const int with_gaps) {
   assert(K >= 1 && n >= 0);
   ptrdiff_t i = 0;
+#if !RC_X86
+  for (ptrdiff_t j = 0; j < n && with_gaps; j++)
+    for (ptrdiff_t k = 0; k < K; k++) {
+      int32_t d = RC_(float_key)(s[k * stride + j]) - RC_(float_key)(s[k * stride + (j ^ 1)]);
+      gaps[j] = d > gaps[j] ? d : gaps[j];
+    }
+#endif
   for (; i + 16 <= n; i += 16, cells++)
     for (int v = 0; v < 16; v += VFN) {
       VF low = VF_LOAD(cells->lo + v), high = VF_LOAD(cells->hi + v);
@@ -20,8 +32,15 @@ static void RC_(fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff
       }
       const float *p = s + i + v, *q = next ? next + i : s;
       int ahead = next && v == 0;
+#if RC_X86
+      VI gap;
+      if (with_gaps) gap = VI_LOAD(gaps + i + v);
+#endif
       for (ptrdiff_t k = 0; k < K; k++, p += stride) {
         VF x = VF_LOAD(p);
+#if RC_X86
+        if (with_gaps) gap = VI_MAX(VI_SUB(VI_LOAD(p), VI_SWAP(VI_LOAD(p))), gap);
+#endif
         if (ahead) {
           RC_PREFETCH(q);
           q += stride;
@@ -34,6 +53,9 @@ static void RC_(fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff
           square[h] = VD_ADD(square[h], VD_MUL(d, d));
         }
       }
+#if RC_X86
+      if (with_gaps) VI_STORE(gaps + i + v, gap);
+#endif
       VF_STORE(cells->lo + v, low);
       VF_STORE(cells->hi + v, high);
       for (int h = 0; h < VF_PARTS; h++) {
@@ -45,11 +67,23 @@ static void RC_(fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff
     for (ptrdiff_t k = 0; k < K; k++) {
       float x = s[k * stride + i];
       double d = (double)x - (double)cells->shift[v];
+#if RC_X86
+      if (with_gaps) {
+        int32_t g = RC_(float_key)(x) - RC_(float_key)(s[k * stride + (i ^ 1)]);
+        gaps[i] = g > gaps[i] ? g : gaps[i];
+      }
+#endif
       cells->lo[v] = x < cells->lo[v] ? x : cells->lo[v];
       cells->hi[v] = x > cells->hi[v] ? x : cells->hi[v];
       cells->s1[v] += d;
       cells->s2[v] += d * d;
     }
+}
+
+static void RC_(fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell32 *cells, const float *next,
+                          int32_t *gaps) {
+  if (gaps) RC_(fold_any)(s, stride, K, n, cells, next, gaps, 1);
+  else RC_(fold_any)(s, stride, K, n, cells, next, NULL, 0);
 }
 
 static void RC_(fold_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell64 *cells, const double *next) {

@@ -1,7 +1,7 @@
 /* A few vector words, redefined for each instruction set: VF holds VFN floats, VD holds VDN doubles, and the
  * floats of a VF widen into VF_PARTS VDs, straight from memory (half the instructions of splitting a register). RC_LEVEL 0 without x86 is plain C with one lane. MIN and MAX are a < b ? a : b and
- * a > b ? a : b, as x86 has them: the second operand wins when the two are unordered or equal. VD_SWAP exchanges
- * neighbours. RC_PIECE gathers four floats of every fourth row into 128-bit lanes; RC_LOW, RC_HIGH, RC_LOW2 and
+ * a > b ? a : b, as x86 has them: the second operand wins when the two are unordered or equal. VI holds VFN
+ * 32-bit integers; VI_SWAP exchanges neighbours. RC_PIECE gathers four floats of every fourth row into 128-bit lanes; RC_LOW, RC_HIGH, RC_LOW2 and
  * RC_HIGH2 interleave singles and pairs inside those lanes: together they transpose VFN rows of four floats. */
 #undef VF
 #undef VFN
@@ -26,7 +26,12 @@
 #undef VD_MAX
 #undef VF_WIDEN_LOAD
 #undef VF_MUL
-#undef VD_SWAP
+#undef VI
+#undef VI_LOAD
+#undef VI_STORE
+#undef VI_SUB
+#undef VI_MAX
+#undef VI_SWAP
 #undef RC_PIECE
 #undef RC_LOW
 #undef RC_HIGH
@@ -58,7 +63,12 @@
 #define VD_MAX(a, b) _mm512_max_pd(a, b)
 #define VF_WIDEN_LOAD(p, part) _mm512_cvtps_pd(_mm256_loadu_ps((p) + 8 * (part)))
 #define VF_MUL(a, b) _mm512_mul_ps(a, b)
-#define VD_SWAP(x) _mm512_permute_pd(x, 0x55)
+#define VI __m512i
+#define VI_LOAD(p) _mm512_loadu_si512((const void *)(p))
+#define VI_STORE(p, x) _mm512_storeu_si512((void *)(p), x)
+#define VI_SUB(a, b) _mm512_sub_epi32(a, b)
+#define VI_MAX(a, b) _mm512_max_epi32(a, b)
+#define VI_SWAP(x) _mm512_shuffle_epi32(x, _MM_PERM_CDAB)
 #define RC_GREATER(a, b) _cvtmask16_u32(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ))
 #define RC_PIECE(p, C)                                                                                                       \
   _mm512_insertf32x4(_mm512_insertf32x4(_mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(p)), _mm_loadu_ps((p) + 4 * (C)), 1), \
@@ -92,7 +102,12 @@
 #define VD_MAX(a, b) _mm256_max_pd(a, b)
 #define VF_WIDEN_LOAD(p, part) _mm256_cvtps_pd(_mm_loadu_ps((p) + 4 * (part)))
 #define VF_MUL(a, b) _mm256_mul_ps(a, b)
-#define VD_SWAP(x) _mm256_permute_pd(x, 0x5)
+#define VI __m256i
+#define VI_LOAD(p) _mm256_loadu_si256((const __m256i *)(p))
+#define VI_STORE(p, x) _mm256_storeu_si256((__m256i *)(p), x)
+#define VI_SUB(a, b) _mm256_sub_epi32(a, b)
+#define VI_MAX(a, b) _mm256_max_epi32(a, b)
+#define VI_SWAP(x) _mm256_shuffle_epi32(x, 0xB1)
 #define RC_GREATER(a, b) (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ))
 #define RC_PIECE(p, C) _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps((p) + 4 * (C)), 1)
 #define RC_LOW(a, b) _mm256_unpacklo_ps(a, b)
@@ -124,7 +139,16 @@
 #define VD_MAX(a, b) _mm_max_pd(a, b)
 #define VF_WIDEN_LOAD(p, part) _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)((p) + 2 * (part)))))
 #define VF_MUL(a, b) _mm_mul_ps(a, b)
-#define VD_SWAP(x) _mm_shuffle_pd(x, x, 1)
+#define VI __m128i
+#define VI_LOAD(p) _mm_loadu_si128((const __m128i *)(p))
+#define VI_STORE(p, x) _mm_storeu_si128((__m128i *)(p), x)
+#define VI_SUB(a, b) _mm_sub_epi32(a, b)
+#define VI_MAX(a, b) RC_(max_epi32)(a, b)
+#define VI_SWAP(x) _mm_shuffle_epi32(x, 0xB1)
+RC_INLINE __m128i RC_(max_epi32)(__m128i a, __m128i b) {
+  __m128i m = _mm_cmpgt_epi32(a, b);
+  return _mm_or_si128(_mm_and_si128(m, a), _mm_andnot_si128(m, b));
+}
 #define RC_GREATER(a, b) (uint32_t)_mm_movemask_ps(_mm_cmpgt_ps(a, b))
 #define RC_PIECE(p, C) _mm_loadu_ps(p)
 #define RC_LOW(a, b) _mm_unpacklo_ps(a, b)

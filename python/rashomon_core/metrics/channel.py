@@ -118,20 +118,16 @@ class ChannelSolver:
         both classes give, one row holds both of them, and that row has the extreme P(class 1) whatever the sums of
         the rows; elsewhere (rows that rounding ordered differently in both classes) the sample is solved from its rows.
         """
-        low, high = low.astype(np.float64), high.astype(np.float64)
-        if gaps is None:  # P(class 1) alone
-            a1, b1 = low[:, 0], high[:, 0]
-            a0, b0 = 1.0 - a1, 1.0 - b1
-            apart = np.zeros(len(a1), dtype=bool)
+        if self.bounds.in_memory:
+            lower, upper = self.bounds.array()[:, rows]
+            apart = _capacity.ranges(low, high, gaps, lower, upper)
         else:
-            a1, b1, a0, b0 = low[:, 1], high[:, 1], high[:, 0], low[:, 0]
-            apart = (gaps[:, 0] != a0 - a1) | (gaps[:, 1] != b1 - b0)
-        lower, upper, weight = (np.empty(len(a1)) for _ in range(3))
-        a0, a1, b0, b1 = (np.ascontiguousarray(x) for x in (a0, a1, b0, b1))
-        _capacity.pairs(a0, a1, b0, b1, lower, upper, weight)
-        self._put(rows, lower, upper)
+            both = np.empty((2, len(low)))
+            lower, upper = both
+            apart = _capacity.ranges(low, high, gaps, lower, upper)
+            self.bounds.commit(both, slice(0, 2), rows)
         self.status[rows] = self._closed_status(upper - lower)
-        for i in np.flatnonzero(apart).tolist():
+        for i in apart.tolist():
             self.sample(rows.start + i)
 
     def _closed_status(self, gap: Array) -> Array:

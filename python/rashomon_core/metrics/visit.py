@@ -391,8 +391,8 @@ class _Visitor:
                 given["s1"] = scratch.array("s1", (S, self.columns), np.float64)
                 given["s2"] = scratch.array("s2", (S, self.columns), np.float64)
         if self.closed and self.columns == 2:
-            given["gaps"] = scratch.array("gaps", (S, 2), np.float64)
-            given["gaps"].fill(-np.inf)
+            given["gaps"] = scratch.array("gaps", (S, 2), np.int32 if self.single else np.float64)
+            given["gaps"].fill(np.iinfo(np.int32).min if self.single else -np.inf)
         if self.votes_needed:
             shape = (self.classes, S) if self.by_class else (S, self.classes)
             given["votes"] = scratch.array("votes", shape, np.int32, zero=True)

@@ -1,0 +1,128 @@
+/* Capacity of two classes in closed form, and what the score pass needs for it. */
+
+/* Capacity of 64 pairs of rows (the ones with the smallest and the largest P(1), as masses of both classes), in bits.
+ * log(q1 / q0) = (H(a) - H(b)) / (b - a); D(z || q) = sum_c q_c phi((z_c - q_c) / q_c), phi(t) = (1 + t) log(1 + t) - t,
+ * has no cancellation, and holds as an upper bound even where rounding keeps q0 + q1 off 1. weight: of the first row.
+ * All that is off is a few ulp of b - a and of D. Loops are short and plain so that they vectorise. */
+#define RC_RUN 64
+typedef struct { double a0[RC_RUN], a1[RC_RUN], b0[RC_RUN], b1[RC_RUN]; } RC_(masses);
+
+static void RC_(pairs)(RC_(masses) *m, double *lower, double *upper, double *weight) {
+  const double bits = 1.44269504088896340736;
+  double z[4][RC_RUN], t[4][RC_RUN], u[4][RC_RUN], logs[4][RC_RUN], gap[RC_RUN], e[RC_RUN], q[2][RC_RUN];
+  double inverse[2][RC_RUN];
+  for (int i = 0; i < RC_RUN; i++) {
+    double A = 1.0 / (m->a0[i] + m->a1[i]), B = 1.0 / (m->b0[i] + m->b1[i]);
+    gap[i] = (m->b1[i] * m->a0[i] - m->a1[i] * m->b0[i]) * (A * B);
+    z[0][i] = m->a0[i] * A; /* a: the row with less of class 1 */
+    z[1][i] = m->a1[i] * A;
+    z[2][i] = m->b0[i] * B;
+    z[3][i] = m->b1[i] * B;
+  }
+  for (int c = 0; c < 4; c++)
+    for (int i = 0; i < RC_RUN; i++) u[c][i] = z[c][i] > 0.0 ? z[c][i] : 1.0;
+  RC_(log_array)(u[0], 4 * RC_RUN, logs[0]);
+  for (int i = 0; i < RC_RUN; i++) {
+    double H = z[2][i] * logs[2][i] + z[3][i] * logs[3][i] - (z[0][i] * logs[0][i] + z[1][i] * logs[1][i]);
+    e[i] = -H / (gap[i] > 0.0 ? gap[i] : 1.0); /* log(q0 / q1) */
+  }
+  RC_(exp_array)(e, RC_RUN, e);
+  for (int i = 0; i < RC_RUN; i++) {
+    double q1 = 1.0 / (1.0 + e[i]), q0 = e[i] * q1;
+    q0 = e[i] == INFINITY ? 1.0 : q0;
+    q1 = q1 < z[1][i] ? z[1][i] : q1;
+    q1 = q1 > z[3][i] ? z[3][i] : q1;
+    q0 = q0 < z[2][i] ? z[2][i] : q0;
+    q0 = q0 > z[0][i] ? z[0][i] : q0;
+    q1 = q1 > 0.0 ? q1 : 0.4 * z[3][i];
+    q0 = q0 > 0.0 ? q0 : 0.4 * z[0][i];
+    q[0][i] = q0 > 0.0 ? q0 : 1.0;
+    q[1][i] = q1 > 0.0 ? q1 : 1.0;
+    inverse[0][i] = 1.0 / q[0][i];
+    inverse[1][i] = 1.0 / q[1][i];
+  }
+  for (int c = 0; c < 4; c++)
+    for (int i = 0; i < RC_RUN; i++) {
+      double r = 1.0 + (z[c][i] - q[c & 1][i]) * inverse[c & 1][i];
+      t[c][i] = r > 0.0 ? r : 0.0;
+      u[c][i] = r > 0.0 ? r : 1.0;
+    }
+  RC_(log_array)(u[0], 4 * RC_RUN, logs[0]);
+  for (int c = 0; c < 4; c++)
+    for (int i = 0; i < RC_RUN; i++) {
+      double y = t[c][i] * logs[c][i] - (t[c][i] - 1.0); /* phi of 1 + t as rounded: off by a few ulp of t */
+      t[c][i] = q[c & 1][i] * (y > 0.0 ? y : 0.0);
+    }
+  for (int i = 0; i < RC_RUN; i++) {
+    double Da = t[0][i] + t[1][i], Db = t[2][i] + t[3][i], safe = gap[i] > 0.0 ? gap[i] : 1.0;
+    double v = q[1][i] < 0.5 ? (z[3][i] - q[1][i]) / safe : (q[0][i] - z[2][i]) / safe;
+    v = v < 0.0 ? 0.0 : v;
+    v = v > 1.0 ? 1.0 : v;
+    double high = Da > Db ? Da : Db, off = 0x1p-53 * 32.0 * (safe + high);
+    double low = (v * Da + (1.0 - v) * Db - off) * bits;
+    high = (high + off) * bits;
+    low = low > 0.0 ? low : 0.0;
+    high = high < 1.0 ? high : 1.0;
+    lower[i] = gap[i] > 0.0 ? low : 0.0;
+    upper[i] = gap[i] > 0.0 ? high : 0.0;
+    weight[i] = gap[i] > 0.0 ? v : 1.0;
+  }
+}
+
+static void RC_(capacity_pairs)(const double *a0, const double *a1, const double *b0, const double *b1, ptrdiff_t n,
+                                double *lower, double *upper, double *weight) {
+  RC_(masses) m;
+  double low[RC_RUN], high[RC_RUN], part[RC_RUN];
+  for (ptrdiff_t i = 0; i < n; i += RC_RUN) {
+    ptrdiff_t run = n - i < RC_RUN ? n - i : RC_RUN;
+    for (ptrdiff_t j = 0; j < RC_RUN; j++) {
+      ptrdiff_t at = i + (j < run ? j : 0);
+      m.a0[j] = a0[at];
+      m.a1[j] = a1[at];
+      m.b0[j] = b0[at];
+      m.b1[j] = b1[at];
+    }
+    RC_(pairs)(&m, low, high, part);
+    memcpy(lower + i, low, (size_t)run * sizeof(double));
+    memcpy(upper + i, high, (size_t)run * sizeof(double));
+    memcpy(weight + i, part, (size_t)run * sizeof(double));
+  }
+}
+
+/* The same from smallest and largest scores (columns 1: P(1); 2: both classes). apart: the extremes of the two classes
+ * do not come from one row (see gaps). KEY: what gaps compare. */
+#define RC_RANGES(T, K, KEY, NAME)                                                                                    \
+  static void RC_(NAME)(const T *low, const T *high, const K *gaps, ptrdiff_t columns, ptrdiff_t n, double *lower,    \
+                        double *upper, uint8_t *apart) {                                                              \
+    RC_(masses) m;                                                                                                    \
+    double below[RC_RUN], above[RC_RUN], part[RC_RUN];                                                                \
+    for (ptrdiff_t i = 0; i < n; i += RC_RUN) {                                                                       \
+      ptrdiff_t run = n - i < RC_RUN ? n - i : RC_RUN;                                                                \
+      for (ptrdiff_t j = 0; j < RC_RUN; j++) {                                                                        \
+        const T *a = low + (i + (j < run ? j : 0)) * columns, *b = high + (i + (j < run ? j : 0)) * columns;          \
+        m.a1[j] = (double)a[columns - 1];                                                                             \
+        m.b1[j] = (double)b[columns - 1];                                                                             \
+        m.a0[j] = columns == 1 ? 1.0 - m.a1[j] : (double)b[0];                                                        \
+        m.b0[j] = columns == 1 ? 1.0 - m.b1[j] : (double)a[0];                                                        \
+        if (columns == 2 && j < run)                                                                                  \
+          apart[i + j] = gaps[2 * (i + j)] != KEY(b[0]) - KEY(a[1]) || gaps[2 * (i + j) + 1] != KEY(b[1]) - KEY(a[0]); \
+      }                                                                                                               \
+      RC_(pairs)(&m, below, above, part);                                                                             \
+      memcpy(lower + i, below, (size_t)run * sizeof(double));                                                         \
+      memcpy(upper + i, above, (size_t)run * sizeof(double));                                                         \
+    }                                                                                                                 \
+  }
+RC_RANGES(float, int32_t, RC_(float_key), capacity_ranges_f32)
+RC_RANGES(double, double, (double), capacity_ranges_f64)
+#undef RC_RANGES
+
+/* gap[i] = max over models of s[i] - s[its neighbour], i and i ^ 1 the two classes of a sample. It is what the extremes
+ * of both classes give if and only if one row holds both; of doubles two rows may round onto one, which changes nothing
+ * beyond rounding. (Floats: see fold_f32.) */
+static void RC_(gaps_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, double *gap) {
+  for (ptrdiff_t k = 0; k < K; k++)
+    for (ptrdiff_t i = 0; i < n; i++) {
+      double d = s[k * stride + i] - s[k * stride + (i ^ 1)];
+      gap[i] = d > gap[i] ? d : gap[i];
+    }
+}

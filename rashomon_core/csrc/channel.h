@@ -1,0 +1,304 @@
+/* One sample as a channel: a float copy of its rows, [class][model] (lanes are models), for what concerns all models, and
+ * "slots" for the few models that are loaded exactly, in double. */
+
+/* --- the float copy: [class][model] --------------------------------------------------------------------------- */
+
+/* out[j * ld + k] = s[k * stride + j] for j < n: sixteen models and four columns at a time. Rows M..Mp repeat the
+ * first model, so that lanes beyond the last model change no minimum. */
+static void RC_(spread_f32)(const float *s, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, float *out, ptrdiff_t ld) {
+  ptrdiff_t Mp = (M + 15) / 16 * 16;
+  for (ptrdiff_t k = 0; k < Mp; k += 16) {
+    ptrdiff_t j = 0;
+    const float *p = s + k * stride;
+#if RC_X86
+    if (k + 16 <= M && n >= 4) {
+      for (ptrdiff_t r = 16; r < 32 && k + r < M; r++) /* short runs of many rows: no hardware sees them coming */
+        for (ptrdiff_t i = 0; i < n; i += 16) RC_PREFETCH(p + r * stride + i);
+      while (j < n) {
+        j = j + 4 <= n ? j : n - 4; /* the last four overlap those before */
+        for (ptrdiff_t r = 0; r < 16; r += VFN) {
+          const float *x = p + r * stride + j;
+          VF a = RC_PIECE(x, stride), b = RC_PIECE(x + stride, stride);
+          VF c = RC_PIECE(x + 2 * stride, stride), d = RC_PIECE(x + 3 * stride, stride);
+          VF ab = RC_LOW(a, b), AB = RC_HIGH(a, b), cd = RC_LOW(c, d), CD = RC_HIGH(c, d);
+          float *o = out + j * ld + k + r;
+          VF_STORE(o, RC_LOW2(ab, cd));
+          VF_STORE(o + ld, RC_HIGH2(ab, cd));
+          VF_STORE(o + 2 * ld, RC_LOW2(AB, CD));
+          VF_STORE(o + 3 * ld, RC_HIGH2(AB, CD));
+        }
+        j += 4;
+      }
+    }
+#endif
+    for (; j < n; j++)
+      for (ptrdiff_t r = 0; r < 16; r++) out[j * ld + k + r] = k + r < M ? p[r * stride + j] : s[j];
+  }
+}
+
+/* The same from doubles; what is above 0 stays above 0. */
+static void RC_(spread_f64)(const double *s, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, float *out, ptrdiff_t ld) {
+  ptrdiff_t Mp = (M + 15) / 16 * 16;
+  for (ptrdiff_t k = 0; k < Mp; k += 16)
+    for (ptrdiff_t j = 0; j < n; j++)
+      for (ptrdiff_t r = 0; r < 16; r++) {
+        double x = k + r < M ? s[(k + r) * stride + j] : s[j];
+        out[j * ld + k + r] = x > 0.0 && x < RC_TINY ? (float)RC_TINY : (float)x;
+      }
+}
+
+/* --- the workspace -------------------------------------------------------------------------------------------- */
+
+/* One sample being solved. "Slots" are the models that were loaded exactly, "active" those that carry weight. */
+typedef struct {
+  ptrdiff_t M, Mp, ld, C, Cp, cap, most; /* models, padded; distance of classes; classes, padded; slots; active */
+  const void *rows;
+  ptrdiff_t stride;
+  int wide, exact; /* rows are doubles; the float copy holds the rows as they are */
+  const float *x;
+  ptrdiff_t live; /* classes that some model predicts, and which */
+  int32_t *which;
+  float *chi, *sums, *lanes; /* models; models; 3 x 16 C: sums, minima, maxima of classes by lane */
+  float *qf, *wf;
+  double *mean, *least, *largest;
+  double spread; /* how far the float copy may be from the exact rows, relative */
+  ptrdiff_t n;   /* slots in use */
+  int32_t *model;
+  uint8_t *known; /* by model: has a slot (and lanes beyond the last model) */
+  double *z, *h, *D; /* [live class][cap]; sum z log z; D(z || q') */
+  ptrdiff_t a;
+  int32_t *slot;
+  double *p, *rows_a, *h_a, *D_a; /* weights, rows [active][Cp], their h and D(z || q) */
+  double *G, *d, *u, *v, *trial, *logs;
+  double *q, *lq, *q2, *lq2;
+  double lower, allowance;
+  int32_t scans, steps;
+} RC_(sample);
+
+static void *RC_(carve)(char **at, size_t bytes) {
+  void *p = *at;
+  *at += (bytes + 63) / 64 * 64;
+  return p;
+}
+
+/* Lays the workspace out; with base NULL it only says how many bytes that takes. */
+static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t C) {
+  char *at = base;
+  w->M = M;
+  w->C = C;
+  w->Mp = (M + 15) / 16 * 16;
+  w->ld = w->Mp / 16 % 2 ? w->Mp : w->Mp + 16; /* an odd number of lines: powers of two compete for cache sets */
+  w->Cp = (C + 7) / 8 * 8;
+  w->cap = w->Mp / 8 % 2 ? w->Mp : w->Mp + 8;
+  w->most = M < C + 16 ? M : C + 16;
+  size_t Mp = (size_t)w->Mp, Cp = (size_t)w->Cp, most = (size_t)w->most;
+#define RC_CARVE(name, type, count) w->name = (type *)RC_(carve)(&at, (count) * sizeof(type))
+  RC_CARVE(which, int32_t, Cp);
+  RC_CARVE(chi, float, Mp);
+  RC_CARVE(sums, float, Mp);
+  RC_CARVE(lanes, float, 48 * Cp);
+  RC_CARVE(qf, float, Cp);
+  RC_CARVE(wf, float, Cp);
+  RC_CARVE(mean, double, Cp);
+  RC_CARVE(least, double, Cp);
+  RC_CARVE(largest, double, Cp);
+  RC_CARVE(model, int32_t, (size_t)w->cap);
+  RC_CARVE(known, uint8_t, Mp);
+  RC_CARVE(h, double, (size_t)w->cap);
+  RC_CARVE(D, double, (size_t)w->cap);
+  RC_CARVE(slot, int32_t, most);
+  RC_CARVE(p, double, most);
+  RC_CARVE(h_a, double, most);
+  RC_CARVE(D_a, double, most);
+  RC_CARVE(d, double, most);
+  RC_CARVE(u, double, most);
+  RC_CARVE(v, double, most);
+  RC_CARVE(trial, double, most);
+  RC_CARVE(q, double, Cp);
+  RC_CARVE(lq, double, Cp);
+  RC_CARVE(q2, double, Cp);
+  RC_CARVE(lq2, double, Cp);
+  RC_CARVE(logs, double, 8 * Cp);
+  RC_CARVE(rows_a, double, most * Cp);
+  RC_CARVE(G, double, most * most);
+  RC_CARVE(z, double, Cp * (size_t)w->cap); /* last: pages that no sample touches cost nothing */
+#undef RC_CARVE
+  return (size_t)(at - base) + 64;
+}
+
+/* --- passes over all models ----------------------------------------------------------------------------------- */
+
+/* Mean, smallest and largest score of each class, and how far the sums of rows are off 1: one pass over the copy. */
+static void RC_(survey)(RC_(sample) *w) {
+  ptrdiff_t C = w->C, Mp = w->Mp, ld = w->ld;
+  float *sum = w->lanes, *low = sum + 16 * C, *high = low + 16 * C, least[VFN], most[VFN], off = 0.0f;
+  VF below = VF_SET(INFINITY), above = VF_SET(0.0f);
+  for (ptrdiff_t j = 0; j < 16 * C; j++) {
+    sum[j] = 0.0f;
+    low[j] = INFINITY;
+    high[j] = 0.0f;
+  }
+  for (ptrdiff_t k = 0; k < Mp; k += 16)
+    for (ptrdiff_t l = 0; l < 16; l += VFN) {
+      VF rows = VF_SET(0.0f), next = VF_SET(0.0f);
+      int two = k + 32 <= Mp; /* two runs of models at a time where there are two */
+      const float *x = w->x + k + l;
+      float *at = sum + l;
+      if (two) {
+        for (ptrdiff_t c = 0; c < C; c++, x += ld, at += 16) {
+          VF y = VF_LOAD(x), v = VF_LOAD(x + 16);
+          rows = VF_ADD(rows, y);
+          next = VF_ADD(next, v);
+          VF_STORE(at, VF_ADD(VF_LOAD(at), VF_ADD(y, v)));
+          VF_STORE(at + 16 * C, VF_MIN(VF_MIN(y, v), VF_LOAD(at + 16 * C)));
+          VF_STORE(at + 32 * C, VF_MAX(VF_MAX(y, v), VF_LOAD(at + 32 * C)));
+        }
+        VF_STORE(w->sums + k + 16 + l, next);
+      } else {
+        for (ptrdiff_t c = 0; c < C; c++, x += ld, at += 16) {
+          VF y = VF_LOAD(x);
+          rows = VF_ADD(rows, y);
+          VF_STORE(at, VF_ADD(VF_LOAD(at), y));
+          VF_STORE(at + 16 * C, VF_MIN(y, VF_LOAD(at + 16 * C)));
+          VF_STORE(at + 32 * C, VF_MAX(y, VF_LOAD(at + 32 * C)));
+        }
+        next = rows;
+      }
+      VF_STORE(w->sums + k + l, rows);
+      below = VF_MIN(VF_MIN(rows, next), below);
+      above = VF_MAX(VF_MAX(rows, next), above);
+      if (two && l + VFN == 16) k += 16;
+    }
+  VF_STORE(least, below);
+  VF_STORE(most, above);
+  for (int l = 0; l < VFN; l++) {
+    off = 1.0f - least[l] > off ? 1.0f - least[l] : off;
+    off = most[l] - 1.0f > off ? most[l] - 1.0f : off;
+  }
+  w->spread = (double)off;
+  w->live = 0;
+  for (ptrdiff_t c = 0; c < C; c++) {
+    float *s = sum + 16 * c, *b = low + 16 * c, *t = high + 16 * c;
+    for (int half = 8; half; half /= 2)
+      for (int l = 0; l < half; l++) {
+        s[l] += s[l + half];
+        b[l] = b[l + half] < b[l] ? b[l + half] : b[l];
+        t[l] = t[l + half] > t[l] ? t[l + half] : t[l];
+      }
+    if (t[0] > 0.0f) { /* a class that no model predicts carries nothing */
+      w->which[w->live] = (int32_t)c;
+      w->mean[w->live] = (double)s[0] / (double)Mp;
+      w->least[w->live] = (double)b[0];
+      w->largest[w->live++] = (double)t[0];
+    }
+  }
+  double total = 0;
+  for (ptrdiff_t c = 0; c < w->live; c++) total += w->mean[c];
+  for (ptrdiff_t c = 0; c < w->live; c++) w->mean[c] /= total;
+}
+
+/* Divides the float copy by the sums of its rows. */
+static void RC_(normalise)(RC_(sample) *w) {
+  float *x = (float *)w->x;
+  for (ptrdiff_t k = 0; k < w->Mp; k++) w->sums[k] = 1.0f / w->sums[k];
+  for (ptrdiff_t c = 0; c < w->C; c++)
+    for (ptrdiff_t k = 0; k < w->Mp; k++) x[c * w->ld + k] *= w->sums[k];
+  w->exact = 0;
+}
+
+/* chi[k] = sum_c wf_c (x_kc - qf_c)^2 */
+static void RC_(distances)(RC_(sample) *w) {
+  ptrdiff_t k = 0, n = w->live, ld = w->ld;
+#define RC_DISTANCE(L)                                                    \
+  do {                                                                    \
+    VF acc[L];                                                            \
+    for (int l = 0; l < L; l++) acc[l] = VF_SET(0.0f);                    \
+    for (ptrdiff_t c = 0; c < n; c++) {                                   \
+      const float *x = w->x + w->which[c] * ld + k;                       \
+      VF q = VF_SET(w->qf[c]), f = VF_SET(w->wf[c]);                      \
+      for (int l = 0; l < L; l++) {                                       \
+        VF e = VF_SUB(VF_LOAD(x + l * VFN), q);                           \
+        acc[l] = VF_ADD(acc[l], VF_MUL(VF_MUL(e, e), f));                 \
+      }                                                                   \
+    }                                                                     \
+    for (int l = 0; l < L; l++) VF_STORE(w->chi + k + l * VFN, acc[l]);   \
+  } while (0)
+  for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_DISTANCE(4);
+  for (; k < w->Mp; k += VFN) RC_DISTANCE(1);
+#undef RC_DISTANCE
+}
+
+/* --- exact rows ----------------------------------------------------------------------------------------------- */
+
+/* Gives model k a slot; settle fills it. */
+RC_INLINE void RC_(load)(RC_(sample) *w, ptrdiff_t k) {
+  w->known[k] = 1;
+  w->model[w->n++] = (int32_t)k;
+}
+
+/* Fills the slots from `from` on, in runs of 8: the row in double, divided by its sum, and h = sum_c z log z. The rest
+ * of the last run repeats the first slot. */
+static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
+  ptrdiff_t live = w->live;
+  double *t = w->logs;
+  if (from == w->n) return;
+  for (ptrdiff_t j = from / 8 * 8; j < w->n; j += 8) {
+    ptrdiff_t at[8];
+    double total[8] = {0}, sum[8] = {0};
+    for (int l = 0; l < 8; l++) at[l] = w->model[j + l < w->n ? j + l : 0];
+    for (ptrdiff_t c = 0; c < live; c++) {
+      double *z = w->z + c * w->cap + j;
+      const ptrdiff_t b = w->which[c];
+      if (w->exact)
+        for (int l = 0; l < 8; l++) z[l] = (double)w->x[b * w->ld + at[l]];
+      else if (w->wide)
+        for (int l = 0; l < 8; l++) z[l] = ((const double *)w->rows)[at[l] * w->stride + b];
+      else
+        for (int l = 0; l < 8; l++) z[l] = (double)((const float *)w->rows)[at[l] * w->stride + b];
+      for (int l = 0; l < 8; l++) total[l] += z[l];
+    }
+    for (int l = 0; l < 8; l++) total[l] = 1.0 / total[l];
+    for (ptrdiff_t c = 0; c < live; c++) {
+      double *z = w->z + c * w->cap + j;
+      for (int l = 0; l < 8; l++) {
+        z[l] *= total[l];
+        t[8 * c + l] = z[l] > 0.0 ? z[l] : 1.0;
+      }
+    }
+    RC_(log_array)(t, 8 * live, t);
+    for (ptrdiff_t c = 0; c < live; c++)
+      for (int l = 0; l < 8; l++) sum[l] += w->z[c * w->cap + j + l] * t[8 * c + l];
+    for (int l = 0; l < 8; l++) w->h[j + l] = sum[l];
+  }
+}
+
+/* D = h - sum_c z log q of all slots; returns the first slot with the largest. */
+static ptrdiff_t RC_(divergences)(RC_(sample) *w, const double *lq) {
+  double top[VDN], best;
+  VD high = VD_SET(-INFINITY);
+  ptrdiff_t i = 0;
+#define RC_DIVERGENCE(L)                                                                              \
+  do {                                                                                                \
+    VD D[L];                                                                                          \
+    const double *z = w->z + i;                                                                       \
+    for (int l = 0; l < L; l++) D[l] = VD_LOAD(w->h + i + l * VDN);                                   \
+    for (ptrdiff_t c = 0; c < w->live; c++, z += w->cap) {                                            \
+      VD y = VD_SET(lq[c]);                                                                           \
+      for (int l = 0; l < L; l++) D[l] = VD_SUB(D[l], VD_MUL(VD_LOAD(z + l * VDN), y));               \
+    }                                                                                                 \
+    for (int l = 0; l < L; l++) {                                                                     \
+      VD_STORE(w->D + i + l * VDN, D[l]);                                                             \
+      high = VD_MAX(D[l], high);                                                                      \
+    }                                                                                                 \
+  } while (0)
+  ptrdiff_t full = (w->n + 7) / 8 * 8;
+  for (; i + 8 * VDN <= full; i += 8 * VDN) RC_DIVERGENCE(8);
+  for (; i < full; i += VDN) RC_DIVERGENCE(1);
+#undef RC_DIVERGENCE
+  VD_STORE(top, high);
+  best = top[0];
+  for (int l = 1; l < VDN; l++) best = top[l] > best ? top[l] : best;
+  ptrdiff_t j = 0;
+  while (j + 1 < w->n && w->D[j] != best) j++;
+  return j;
+}

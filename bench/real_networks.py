@@ -4,7 +4,8 @@
 
 Every network has one hidden layer of ReLU and is trained by Adam on the same training rows; networks differ in the seed
 of their initial weights and of the order of the rows, nothing else: retraining, the plainest way to a Rashomon set.
-They are trained side by side in NumPy. Written: preds.npy + preds.json (float32 scores of the held-out rows), labels.npy.
+They are trained side by side in NumPy. Written: preds.npy + preds.json (float32 scores of the held-out rows) and
+labels.npy.
 Data sets: every name of ``load_local``, and skin (HAM10000, imaging/ham10000_28x28_rgb.npz, split by lesion).
 """
 
@@ -148,7 +149,8 @@ def main() -> None:
     rc.save_predictions(view, options.folder / "preds.npy")
     np.save(options.folder / "labels.npy", data.y_held)
     right = (scores.argmax(axis=2) == data.y_held).mean(axis=1)
-    print(view, f"accuracy {right.min():.4f} .. {right.max():.4f}, of one class {np.bincount(data.y_held).max() / len(data.y_held):.4f}")
+    common = np.bincount(data.y_held).max() / len(data.y_held)
+    print(view, f"accuracy {right.min():.4f} .. {right.max():.4f}, always the commonest class {common:.4f}")
 
 
 if __name__ == "__main__":

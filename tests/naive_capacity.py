@@ -8,7 +8,6 @@ number here is within about 1e-14 of what exact arithmetic would give.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,8 +59,9 @@ def blahut_arimoto(rows: ArrayLike, tol: float = 1e-6, max_rounds: int = 20_000)
     logs = np.log2(s, where=s > 0, out=np.zeros_like(s))
     negative_entropy = (s * logs).sum(axis=1)
     p = np.full(len(s), 1 / len(s))
-    lower, upper, best = 0.0, math.inf, p
-    for done in range(1, max_rounds + 1):
+    lower, upper, best, rounds = 0.0, math.inf, p, 0
+    while rounds < max_rounds:
+        rounds += 1
         q = p @ s
         d = negative_entropy - s @ np.log2(q, where=q > 0, out=np.zeros_like(q))
         now = float(p @ d)
@@ -72,7 +72,7 @@ def blahut_arimoto(rows: ArrayLike, tol: float = 1e-6, max_rounds: int = 20_000)
             break
         p = p * np.exp2(d - d.max())
         p = p / p.sum()
-    return lower, max(upper, lower), best, done
+    return lower, max(upper, lower), best, rounds
 
 
 def published_stop(rows: ArrayLike) -> tuple[float, int]:
@@ -84,16 +84,16 @@ def published_stop(rows: ArrayLike) -> tuple[float, int]:
     s = normalised(rows)
     logs = np.log2(s, where=s > 0, out=np.zeros_like(s))
     p = np.full(len(s), 1 / len(s))
-    for done in range(1, 1001):
+    rounds, change = 0, math.inf
+    while rounds < 1000 and change >= 1e-12:
+        rounds += 1
         q = p @ s
         d = (s * logs).sum(axis=1) - s @ np.log2(q, where=q > 0, out=np.zeros_like(q))
         new = p * np.exp2(d)
         new /= new.sum()
         change = float(np.mean((new - p) ** 2))
         p = new
-        if change < 1e-12:
-            break
-    return bounds(s, p)[0], done
+    return bounds(s, p)[0], rounds
 
 
 def _entropy(p: float) -> float:
@@ -134,13 +134,3 @@ def joint_capacity(
     """(lower, upper) of max_p mean_i I(p; S_i): one p for all samples."""
     lower, upper, _, _ = blahut_arimoto(joint_rows(probs, w), tol, max_rounds)
     return lower, upper
-
-
-def quantiles_of(values: Any) -> dict[str, float]:
-    """Mean, quantiles (the smallest value whose cumulative share reaches p) and maximum."""
-    ordered = sorted(np.asarray(values, dtype=np.float64).tolist())
-    n = len(ordered)
-    found = {"mean": math.fsum(ordered) / n, "max": ordered[-1]}
-    for percent in (50, 90, 95, 99):
-        found[f"p{percent}"] = next(x for rank, x in enumerate(ordered, 1) if rank / n >= percent / 100)
-    return found

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 DIGITS = 50
-#: The enclosure of `exact` is at most this wide.
+#: The enclosure of `exact` is at most this wide, as a part of the capacity.
 WIDTH = mp.mpf(10) ** -25
 
 
@@ -61,7 +61,7 @@ def conic(P: ArrayLike) -> Conic:
     weights = np.maximum(p.value, 0.0)
     weights /= weights.sum()
     lower, upper = naive_capacity.bounds(s, weights)
-    return Conic(values[1], max(abs(values[1] - values[0]), upper - lower, 1e-12), weights)
+    return Conic(values[1], max(abs(values[1] - values[0]), upper - lower, 1e-9), weights)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -70,28 +70,35 @@ def conic(P: ArrayLike) -> Conic:
 Row = list[Any]
 
 
-def exact_rows(P: ArrayLike) -> list[Row]:
-    """Raw rows, each divided by its sum without rounding that matters; (M,) floats are P(class 1)."""
+def digits_for(P: ArrayLike) -> int:
+    """Digits with which the curvature along the shortest difference of two rows keeps DIGITS of its own."""
     given = np.asarray(P).astype(np.float64)
-    with mp.workdps(DIGITS + 20):
-        if given.ndim == 1:
-            return [[1 - mp.mpf(x), mp.mpf(x)] for x in given.tolist()]
-        rows = [[mp.mpf(x) for x in row] for row in given.tolist()]
-        return [[x / mp.fsum(row) for x in row] for row in rows]
+    differences = np.abs(given[:, None] - given[None])
+    sizes = np.concatenate([given.ravel(), differences.ravel()])
+    return DIGITS + 20 + 2 * math.ceil(-math.log10(sizes[sizes > 0].min(initial=1.0)))
+
+
+def exact_rows(P: ArrayLike) -> list[Row]:
+    """Raw rows, each divided by its sum at the working precision; (M,) floats are P(class 1)."""
+    given = np.asarray(P).astype(np.float64)
+    if given.ndim == 1:
+        return [[1 - mp.mpf(x), mp.mpf(x)] for x in given.tolist()]
+    rows = [[mp.mpf(x) for x in row] for row in given.tolist()]
+    return [[x / mp.fsum(row) for x in row] for row in rows]
 
 
 def exact(P: ArrayLike) -> tuple[Any, Any]:
-    """(lower, upper) with 50 digits, at most 1e-25 apart, for a few rows.
+    """(lower, upper) of a few rows with 50 digits, at most 1e-25 of the capacity apart.
 
     Some best p has affinely independent rows (Caratheodory). So each set of rows is tried: Newton for the stationary
     point of the information on the plane through those rows, which is unique as the information is strictly concave
     there, until one has no negative weight and its bounds over all rows meet.
     """
-    rows = exact_rows(P)
-    rows = [row for k, row in enumerate(rows) if row not in rows[:k]]
-    if len(rows) == 1:
-        return mp.mpf(0), mp.mpf(0)
-    with mp.workdps(DIGITS + 20):
+    with mp.workdps(digits_for(P)):
+        rows = exact_rows(P)
+        rows = [row for k, row in enumerate(rows) if row not in rows[:k]]
+        if len(rows) == 1:
+            return mp.mpf(0), mp.mpf(0)
         floats = np.array([[float(x) for x in row] for row in rows])
         p = naive_capacity.blahut_arimoto(floats, 1e-9, 300)[2]
         likely = tuple(int(k) for k in np.flatnonzero(p > 1e-3))
@@ -104,8 +111,8 @@ def exact(P: ArrayLike) -> tuple[Any, Any]:
             kept = [max(w, mp.mpf(0)) for w in weights]
             total = mp.fsum(kept)
             lower, upper = _bounds(rows, dict(zip(chosen, [w / total for w in kept], strict=True)))
-            if upper - lower < WIDTH:
-                return max(lower, mp.mpf(0)), upper
+            if upper - lower <= WIDTH * upper:
+                return max(min(lower, upper), mp.mpf(0)), max(lower, upper)
     raise ArithmeticError(f"no set of rows is optimal to {mp.nstr(WIDTH, 3)}: {floats.tolist()}")
 
 
@@ -154,9 +161,9 @@ def _stationary(rows: list[Row]) -> list[Any] | None:
         except ZeroDivisionError:  # rows that depend on one another
             return None
         gain = mp.fsum(step[k] * x for k, x in enumerate(d))
-        if gain < mp.mpf(10) ** -(DIGITS - 5):  # the last step; steps converge quadratically
-            return [w + step[k] for k, w in enumerate(weights)]
         size, now = mp.mpf(1), information(weights)
+        if gain < now * mp.mpf(10) ** -(DIGITS - 5):  # the last step; steps converge quadratically
+            return [w + step[k] for k, w in enumerate(weights)]
         while information([w + size * step[k] for k, w in enumerate(weights)]) < now + size * gain / 8:
             size /= 4
         weights = [w + size * step[k] for k, w in enumerate(weights)]

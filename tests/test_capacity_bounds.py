@@ -185,8 +185,8 @@ def test_one_hot_rows(isa: str, m: int, c: int, covered: int) -> None:
     rows = np.eye(c)[classes[np.arange(m) % covered]]
     for dtype in strategies.FLOAT_DTYPES:
         result = certified(rng.permutation(rows)[:, None].astype(dtype))
-        assert result.bits[0] == pytest.approx(math.log2(covered), abs=1e-12)
-        assert result.effective_classes[0] == pytest.approx(covered, rel=1e-12)
+        assert result.bits[0] == pytest.approx(math.log2(covered), abs=1e-9)
+        assert result.effective_classes[0] == pytest.approx(covered, rel=1e-9)
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 7])

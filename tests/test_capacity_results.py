@@ -20,7 +20,7 @@ import rashomon_core as rc
 
 Array = NDArray[Any]
 PROBS = make_channels(1, 40, 30, 4, "softmax")
-HARD = make_channels(2, 100, 6, 5, "dirichlet")
+HARD = make_channels(2, 700, 6, 20, "dirichlet")
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
@@ -164,7 +164,7 @@ def test_errors_and_warnings_are_of_the_tree() -> None:
 
 
 def test_counts_of_every_status() -> None:
-    mixed = np.concatenate([HARD, np.repeat(HARD[:1], 100, axis=0)], axis=1)  # six hard samples, six without capacity
+    mixed = np.concatenate([HARD, np.repeat(HARD[:1], 700, axis=0)], axis=1)  # six hard samples, six without capacity
     result = unjudged(mixed, max_iter=1, tol=1e-9)
     assert result.status_counts == {"certified": 6, "iteration_limit": 6, "precision_limit": 0}
     assert result.certified.tolist() == [False] * 6 + [True] * 6

@@ -30,13 +30,9 @@ def classes_of(probs: ArrayLike) -> Floats:
 
 def divergences(rows: Floats, q: Floats) -> Floats:
     """D(s_k || q) of each row; infinite where q misses a class of the row."""
-    found = np.zeros(len(rows))
-    for k, row in enumerate(rows):
-        used = row > 0
-        if (q[used] == 0).any():
-            found[k] = math.inf
-        else:
-            found[k] = float((row[used] * np.log2(row[used] / q[used])).sum())
+    ratio = np.divide(rows, q, where=(rows > 0) & (q > 0), out=np.ones_like(rows))
+    found: Floats = (rows * np.log2(ratio)).sum(axis=1)
+    found[(rows[:, q == 0] > 0).any(axis=1)] = math.inf
     return found
 
 

@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 import rashomon_core as rc
 
 Array = NDArray[Any]
-some = settings(deadline=None, max_examples=40)
-few = settings(deadline=None, max_examples=15)
+some = settings(deadline=None, max_examples=25)
+few = settings(deadline=None, max_examples=10)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -51,20 +51,20 @@ def test_capacity_of_any_channel(isa: str, probs: Array) -> None:
 
 
 @pytest.mark.parametrize("how", CHANNEL_KINDS)
-@pytest.mark.parametrize(("m", "c"), [(9, 3), (64, 10), (513, 5), (65, 33)])
+@pytest.mark.parametrize(("m", "c"), [(9, 3), (64, 10), (513, 5)])
 def test_capacity_of_each_kind_of_rows(isa: str, how: str, m: int, c: int) -> None:
     for dtype in strategies.FLOAT_DTYPES:
-        probs = make_channels(m + c, m, 4, c, how).astype(dtype)
+        probs = make_channels(m + c, m, 2, c, how).astype(dtype)
         result = certified(probs)
         check(result, probs)
-        check_against_blahut_arimoto(result, probs)
+        check_against_blahut_arimoto(result, probs, rounds=1000)
 
 
 @some
 @given(
     seed=strategies.seeds(),
     m=st.sampled_from([1, 2, 7, 8, 9, 63, 64, 65, 512, 700]),
-    n=strategies.sample_counts(200),
+    n=strategies.sample_counts(70),
     how=st.sampled_from(strategies.BINARY_KINDS),
     dtype=strategies.score_dtypes(),
     layout=strategies.layouts(),
@@ -159,7 +159,7 @@ def test_the_same_bits_anyhow_for_any_channel(isa: str, probs: Array, data: st.D
 
 
 def test_the_same_bits_of_class_1_scores_anyhow(isa: str, tmp_path: Path) -> None:
-    scores = strategies.make_binary_scores(3, 77, 4096 + 1030, "uniform", "float32")
+    scores = strategies.make_binary_scores(3, 77, 1030, "uniform", "float32")
     expected = packed(certified(scores))
     for name, view, limits in ways(scores, tmp_path):
         assert packed(certified(view, **limits)) == expected, name

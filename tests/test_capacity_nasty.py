@@ -210,6 +210,30 @@ def test_near_one_hot_float32_softmax_rows(isa: str) -> None:
         assert (np.diff(np.sort(probs, axis=-1)[..., -2:]) > 0.999).mean() > 0.5
 
 
+@pytest.mark.parametrize("tiny", [0.0, 1e-304, 1e-200, 1e-30, 1e-15])
+def test_copies_of_nearly_one_hot_rows_keep_their_weight(isa: str, tiny: float) -> None:
+    rows = np.array([[tiny, tiny, 1.0], [1.0, tiny, tiny], [1.0, tiny, tiny]])[:, None]
+    for probs in (rows, rows[::-1], np.repeat(rows, 5, axis=0)):
+        result = solved(probs)
+        assert result.bits[0] == pytest.approx(1.0, abs=1e-6)
+    found = rc.channel_capacity(rows[:, 0])
+    assert found.weights.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_a_class_of_1e133_where_the_others_have_1e296(isa: str) -> None:
+    """Entering a row moves a class of the mixture by a factor of 1e160: Newton's first step along it is next to 0."""
+    rows = np.array(
+        [
+            [0.9931606644519214, 5.822180647246011e-09, 0.006839329725897875, 1e-296, 1e-296],
+            [0.9998332875987502, 1.1321625448437174e-07, 0.00016659918499533906, 1e-296, 1e-296],
+            [0.9999999999962554, 3.752372706467619e-16, 3.744243349289857e-12, 1e-296, 8.5e-133],
+        ]
+    )[:, None]
+    for method in ("auto", "newton"):
+        result = solved(rows, method=method)
+        assert_contains(result, [oracle_capacity.exact(rows[:, 0])])
+
+
 def test_huge_logits_are_one_hot(isa: str) -> None:
     logits = np.eye(6)[np.arange(30) % 5][:, None] * 1e5
     result = certified(rc.Predictions.from_array(logits, kind="logits"))

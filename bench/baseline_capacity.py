@@ -31,7 +31,7 @@ def _update(p: Array, rows: Array) -> tuple[Array, Array]:
     """Return the next p and the divergences (nats) of the rows from the mixture of this one."""
     joint = p[:, None] * rows
     posterior = joint / joint.sum(axis=0)
-    logs = np.log(posterior, where=rows > 0, out=np.zeros_like(posterior))
+    logs = np.log(posterior, where=posterior > 0, out=np.zeros_like(posterior))
     exponent = (rows * logs).sum(axis=1)
     new = np.exp(exponent)
     return new / new.sum(), exponent

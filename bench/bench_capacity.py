@@ -104,7 +104,7 @@ def bench_ten_classes(
     report: Callable[..., None],
     read_memory: Callable[[Array, int], float],
 ) -> None:
-    models, classes, few = 1000, 10, 2
+    models, classes, few = 1000, 10, 5
     samples = size("SCORE_BYTES") // (4 * models * classes)
     scores = softmax_scores(models, samples, classes)
     flat = scores.reshape(-1)
@@ -117,7 +117,7 @@ def bench_ten_classes(
 
     seen = race(
         subject,
-        rounds=5,
+        rounds=3,
         memory=lambda: read_memory(flat, 1),
         published=lambda: [baseline_capacity.published(x) for x in rows],
     )

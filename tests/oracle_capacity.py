@@ -39,32 +39,34 @@ class Conic:
 def conic(P: ArrayLike) -> Conic:
     """Solve with Clarabel and with SCS.
 
-    The accuracy is how far the two differ, or how wide the bounds are that Clarabel's own weights give, whichever is
-    larger: two solvers that stop early at one place do not vouch for one another.
+    The accuracy is how far the two differ, or how wide the bounds are that the solver's own weights give, whichever is
+    larger: two solvers that stop early at one place do not vouch for one another, and one alone can do with bounds.
     """
     import cvxpy as cp
 
     s = naive_capacity.normalised(P)
     s = s[:, s.any(axis=0)]
     h = (s * np.log(s, where=s > 0, out=np.zeros_like(s))).sum(axis=1)
-    p = cp.Variable(len(s), nonneg=True)
-    problem = cp.Problem(cp.Maximize(cp.sum(cp.entr(s.T @ p)) + h @ p), [cp.sum(p) == 1])
+    p, q = cp.Variable(len(s), nonneg=True), cp.Variable(s.shape[1])
+    direct = cp.Problem(cp.Maximize(cp.sum(cp.entr(s.T @ p)) + h @ p), [cp.sum(p) == 1])
+    split = cp.Problem(cp.Maximize(cp.sum(cp.entr(q)) + h @ p), [cp.sum(p) == 1, q == s.T @ p])
 
-    def solve(solver: str, **options: float) -> float:
+    def solve(problem: Any, solver: str, **options: float) -> float:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "solution may be inaccurate": what the accuracy is for
             problem.solve(solver=solver, **options)
         return float(problem.value) / math.log(2)
 
-    first = solve(cp.SCS, eps_abs=1e-8, eps_rel=1e-8, max_iters=20_000)
-    for tol in (1e-10, 1e-8, 1e-6):  # it gives up rather than stop short
-        try:
-            bits = solve(cp.CLARABEL, tol_gap_abs=tol, tol_gap_rel=tol, tol_feas=tol)
+    first = solve(direct, cp.SCS, eps_abs=1e-8, eps_rel=1e-8, max_iters=20_000)
+    bits, weights = first, p.value
+    for problem, tol in ((direct, 1e-10), (split, 1e-10), (direct, 1e-8), (split, 1e-8)):
+        try:  # Clarabel gives up now and then, and the same program written otherwise goes through
+            bits = solve(problem, cp.CLARABEL, tol_gap_abs=tol, tol_gap_rel=tol, tol_feas=tol)
+            weights = p.value
             break
         except cp.error.SolverError:
-            if tol == 1e-6:
-                raise
-    weights = np.maximum(p.value, 0.0)
+            continue
+    weights = np.maximum(weights, 0.0)
     weights /= weights.sum()
     lower, upper = naive_capacity.bounds(s, weights)
     return Conic(bits, max(abs(bits - first), upper - lower, 1e-9), weights)

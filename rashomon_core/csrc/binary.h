@@ -3,7 +3,7 @@
 /* Capacity of 64 pairs of rows (the ones with the smallest and the largest P(1), as masses of both classes), in bits.
  * log(q1 / q0) = (H(a) - H(b)) / (b - a); D(z || q) = sum_c q_c phi((z_c - q_c) / q_c), phi(t) = (1 + t) log(1 + t) - t,
  * has no cancellation, and holds as an upper bound even where rounding keeps q0 + q1 off 1. weight: of the first row.
- * All that is off is a few ulp of b - a and of D. Loops are short and plain so that they vectorise. */
+ * All that is off is a few ulp of b - a and of D, and at most 2^-100. Loops are short and plain so that they vectorise. */
 #define RC_RUN 64
 typedef struct { double a0[RC_RUN], a1[RC_RUN], b0[RC_RUN], b1[RC_RUN]; } RC_(masses);
 
@@ -63,9 +63,11 @@ static void RC_(pairs)(RC_(masses) *m, double *lower, double *upper, double *wei
     high = (high + off) * bits;
     low = low > 0.0 ? low : 0.0;
     high = high < 1.0 ? high : 1.0;
-    lower[i] = gap[i] > 0.0 ? low : 0.0;
-    upper[i] = gap[i] > 0.0 ? high : 0.0;
-    weight[i] = gap[i] > 0.0 ? v : 1.0;
+    int same = m->a0[i] == m->b0[i] && m->a1[i] == m->b1[i], tiny = !(gap[i] > 0x1p-200);
+    high = tiny ? 0.0 : high;
+    lower[i] = tiny ? 0.0 : low;
+    upper[i] = same ? 0.0 : high + 0x1p-100; /* rows of doubles may differ by less than gap can say */
+    weight[i] = tiny ? 1.0 : v;
   }
 }
 

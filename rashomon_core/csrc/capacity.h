@@ -425,6 +425,51 @@ static void RC_(solve_slots)(RC_(sample) *w, double gap, double trace) {
   }
 }
 
+/* More active rows than classes are dependent: along a direction that leaves their mixture as it is the mutual information
+ * is linear, so weight moves the better way until a row has none. Needs at most `live` rows at the end. */
+static void RC_(reduce)(RC_(sample) *w) {
+  while (w->a > w->live) {
+    ptrdiff_t a = w->live + 1, rank = 0, at = 0; /* the first a rows are enough: null vector of their transpose */
+    double *A = w->G;                            /* [a rows][live classes], reduced by columns of classes */
+    for (ptrdiff_t k = 0; k < a; k++)
+      for (ptrdiff_t c = 0; c < w->live; c++) A[k * w->live + c] = w->rows_a[k * w->Cp + c];
+    /* eliminate: row k as a combination of the rows before it; B holds the combination */
+    double *n = w->d, *pivots = w->v;
+    int32_t *column = (int32_t *)w->u;
+    double *B = w->combined;
+    for (ptrdiff_t k = 0; k < a; k++) {
+      double *r = A + k * w->live, *b = B + k * a;
+      for (ptrdiff_t i = 0; i < a; i++) b[i] = i == k;
+      for (ptrdiff_t i = 0; i < rank; i++) {
+        double f = r[column[i]] / pivots[i];
+        for (ptrdiff_t c = 0; c < w->live; c++) r[c] -= f * A[i * w->live + c];
+        for (ptrdiff_t j = 0; j < a; j++) b[j] -= f * B[i * a + j];
+      }
+      ptrdiff_t best = 0;
+      for (ptrdiff_t c = 1; c < w->live; c++) best = fabs(r[c]) > fabs(r[best]) ? c : best;
+      at = k;
+      if (rank == w->live || fabs(r[best]) < 1e-13) break; /* dependent (within rounding) */
+      column[rank] = (int32_t)best;
+      pivots[rank++] = r[best];
+    }
+    for (ptrdiff_t k = 0; k < a; k++) n[k] = B[at * a + k];
+    double gain = 0, step = INFINITY;
+    for (ptrdiff_t k = 0; k < a; k++) gain += n[k] * w->h_a[k];
+    if (gain < 0.0)
+      for (ptrdiff_t k = 0; k < a; k++) n[k] = -n[k];
+    ptrdiff_t gone = -1;
+    for (ptrdiff_t k = 0; k < a; k++)
+      if (n[k] < 0.0 && -w->p[k] / n[k] < step) {
+        step = -w->p[k] / n[k];
+        gone = k;
+      }
+    if (gone < 0) return;
+    for (ptrdiff_t k = 0; k < a; k++) w->p[k] = k == gone ? 0.0 : w->p[k] + step * n[k];
+    RC_(prune)(w);
+    w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+  }
+}
+
 /* --- one sample ----------------------------------------------------------------------------------------------- */
 
 static int RC_(all_equal)(const RC_(sample) *w) {
@@ -436,7 +481,7 @@ static int RC_(all_equal)(const RC_(sample) *w) {
 }
 
 /* Rounding of every quantity that enters a bound, in nats: sums over classes and active rows in double, logarithms
- * of ratios up to 1 / allowance, renormalised rows. */
+ * of ratios up to 1 / allowance, renormalised rows; beside it classes of at most RC_TINY, which were left out, vanish. */
 static void RC_(allow)(RC_(sample) *w) {
   double size = (double)(w->live + w->most + 40), logs = 3.0 * RC_(log)((double)w->live) + 4.0;
   w->allowance = 0x1p-53 * 2.0 * size * logs;
@@ -457,7 +502,7 @@ static void RC_(blahut_arimoto)(RC_(sample) *w, double goal, ptrdiff_t rounds, d
     double top = w->D[RC_(divergences)(w, w->lq)], f = RC_(dot)(w->D, p, full), total = 0;
     *lower = f > *lower ? f : *lower;
     *upper = top < *upper ? top : *upper;
-    if (*upper - *lower <= goal) return;
+    if (*upper - *lower <= goal || r + 1 == rounds) return; /* p is the one that lower belongs to */
     for (ptrdiff_t j = 0; j < full; j++) {
       double y = p[j] * RC_(exp)(w->D[j] - top);
       p[j] = j < n && y < 1e-280 ? 1e-280 : y;
@@ -505,6 +550,7 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
     w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
     while (w->scans < rule->max_scans && !done) {
       RC_(solve_slots)(w, 0.5 * goal, trace);
+      RC_(reduce)(w);
       RC_(cover)(w, trace);
       RC_(filter)(w);
       w->scans++;

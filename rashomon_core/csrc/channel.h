@@ -69,7 +69,7 @@ typedef struct {
   ptrdiff_t a;
   int32_t *slot;
   double *p, *rows_a, *h_a, *D_a; /* weights, rows [active][Cp], their h and D(z || q) */
-  double *G, *d, *u, *v, *trial, *logs;
+  double *G, *d, *u, *v, *trial, *logs, *combined;
   double *q, *lq, *q2, *lq2;
   double lower, allowance;
   int32_t scans, steps;
@@ -121,6 +121,7 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   RC_CARVE(logs, double, 8 * Cp);
   RC_CARVE(rows_a, double, most * Cp);
   RC_CARVE(G, double, most * most);
+  RC_CARVE(combined, double, most * most);
   RC_CARVE(z, double, Cp * (size_t)w->cap); /* last: pages that no sample touches cost nothing */
 #undef RC_CARVE
   return (size_t)(at - base) + 64;
@@ -185,7 +186,7 @@ static void RC_(survey)(RC_(sample) *w) {
         b[l] = b[l + half] < b[l] ? b[l + half] : b[l];
         t[l] = t[l + half] > t[l] ? t[l + half] : t[l];
       }
-    if (t[0] > 0.0f) { /* a class that no model predicts carries nothing */
+    if (t[0] > (float)RC_TINY) { /* a class that no model predicts, or hardly, carries nothing: see allow */
       w->which[w->live] = (int32_t)c;
       w->mean[w->live] = (double)s[0] / (double)Mp;
       w->least[w->live] = (double)b[0];

@@ -126,7 +126,9 @@ class ChannelSolver:
             lower, upper = both
             apart = _capacity.ranges(low, high, gaps, lower, upper)
             self.bounds.commit(both, slice(0, 2), rows)
-        self.status[rows] = self._closed_status(upper - lower)
+        gap = upper - lower
+        if gap.max() > self.rule.tol:
+            self.status[rows] = self._closed_status(gap)
         for i in apart.tolist():
             self.sample(rows.start + i)
 
@@ -184,6 +186,8 @@ class ChannelSolver:
             rows = scores[:, 0].astype(np.float64)
             shares = rows[:, 1] / rows.sum(axis=1)
             a, b = int(shares.argmin()), int(shares.argmax())
+            if shares[a] == shares[b]:  # rows may still differ by less than their shares can say
+                b = int((rows != rows[a]).any(axis=1).argmax()) if (rows != rows[a]).any() else a
             lower, upper, weight = np.empty(1), np.empty(1), np.empty(1)
             _capacity.pairs(rows[a, :1], rows[a, 1:], rows[b, :1], rows[b, 1:], lower, upper, weight)
             out["lower"], out["upper"], out["status"] = lower, upper, self._closed_status(upper - lower)

@@ -150,8 +150,9 @@ class Overview:
             }
             if self.keep_arrays:
                 lower, upper = solver.bounds.array()
-                arrays.update(rashomon_capacity=(lower + upper) / 2)
-                arrays.update(rashomon_capacity_lower=lower, rashomon_capacity_upper=upper)
+                middle = np.add(lower, upper)
+                middle /= 2
+                arrays.update(rashomon_capacity=middle, rashomon_capacity_lower=lower, rashomon_capacity_upper=upper)
         out["losses"] = self._losses(part, found, shares, scale, arrays)
         if rates is not None:
             out["fairness"] = fairness_over_set(rates, target_rates, self.fairness_threshold)

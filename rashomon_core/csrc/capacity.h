@@ -541,7 +541,7 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
   memset(w->known + M, 1, (size_t)(w->Mp - M));
   double tol = rule->tol * nats, goal = tol - 2.0 * w->allowance, upper = INFINITY, lower = 0.0;
   if (goal < 4.0 * w->allowance) goal = 4.0 * w->allowance;
-  double ceiling = RC_(log)((double)(M < w->live ? M : w->live)), trace = goal / (64.0 * (1.0 + ceiling));
+  double ceiling = RC_(log)((double)(M < w->seen ? M : w->seen)), trace = goal / (64.0 * (1.0 + ceiling));
   if (trace > 1e-6) trace = 1e-6;
   int done = 0;
   if (rule->method != RC_BLAHUT_ARIMOTO) {

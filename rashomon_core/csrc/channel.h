@@ -56,7 +56,7 @@ typedef struct {
   ptrdiff_t stride;
   int wide, exact; /* rows are doubles; the float copy holds the rows as they are */
   const float *x;
-  ptrdiff_t live; /* classes that some model predicts, and which */
+  ptrdiff_t seen, live; /* classes with anything at all; those that matter, and which */
   int32_t *which;
   float *chi, *sums, *lanes; /* models; models; 3 x 16 C: sums, minima, maxima of classes by lane */
   float *qf, *wf;
@@ -177,7 +177,7 @@ static void RC_(survey)(RC_(sample) *w) {
     off = most[l] - 1.0f > off ? most[l] - 1.0f : off;
   }
   w->spread = (double)off;
-  w->live = 0;
+  w->live = w->seen = 0;
   for (ptrdiff_t c = 0; c < C; c++) {
     float *s = sum + 16 * c, *b = low + 16 * c, *t = high + 16 * c;
     for (int half = 8; half; half /= 2)
@@ -186,6 +186,7 @@ static void RC_(survey)(RC_(sample) *w) {
         b[l] = b[l + half] < b[l] ? b[l + half] : b[l];
         t[l] = t[l + half] > t[l] ? t[l + half] : t[l];
       }
+    w->seen += t[0] > 0.0f;
     if (t[0] > (float)RC_TINY) { /* a class that no model predicts, or hardly, carries nothing: see allow */
       w->which[w->live] = (int32_t)c;
       w->mean[w->live] = (double)s[0] / (double)Mp;

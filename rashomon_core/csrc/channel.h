@@ -59,7 +59,7 @@ typedef struct {
   ptrdiff_t seen, live; /* classes with anything at all; those that matter, and which */
   int32_t *which;
   float *chi, *sums, *lanes; /* models; models; 3 x 16 C: sums, minima, maxima of classes by lane */
-  float *qf, *wf;
+  float *qf, *wf, *kf;
   double *mean, *least, *largest;
   double spread; /* how far the float copy may be from the exact rows, relative */
   ptrdiff_t n;   /* slots in use */
@@ -99,6 +99,7 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   RC_CARVE(lanes, float, 48 * Cp);
   RC_CARVE(qf, float, Cp);
   RC_CARVE(wf, float, Cp);
+  RC_CARVE(kf, float, Cp);
   RC_CARVE(mean, double, Cp);
   RC_CARVE(least, double, Cp);
   RC_CARVE(largest, double, Cp);
@@ -228,6 +229,29 @@ static void RC_(distances)(RC_(sample) *w) {
   for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_DISTANCE(4);
   for (; k < w->Mp; k += VFN) RC_DISTANCE(1);
 #undef RC_DISTANCE
+}
+
+/* chi[k] = sum_c qf_c (u^2 / 2 - u^3 / 6 + kf_c u^4), u = x_kc vf_c - 1: the divergence up to its fourth-order term. */
+static void RC_(quartics)(RC_(sample) *w) {
+  ptrdiff_t k = 0, n = w->live, ld = w->ld;
+#define RC_QUARTIC(L)                                                                                              \
+  do {                                                                                                             \
+    VF acc[L];                                                                                                     \
+    for (int l = 0; l < L; l++) acc[l] = VF_SET(0.0f);                                                             \
+    for (ptrdiff_t c = 0; c < n; c++) {                                                                            \
+      const float *x = w->x + w->which[c] * ld + k;                                                                \
+      VF q = VF_SET(w->qf[c]), v = VF_SET(w->wf[c]), f = VF_SET(w->kf[c]);                                         \
+      for (int l = 0; l < L; l++) {                                                                                \
+        VF u = VF_SUB(VF_MUL(VF_LOAD(x + l * VFN), v), VF_SET(1.0f));                                              \
+        VF g = VF_ADD(VF_MUL(VF_SUB(VF_MUL(f, u), VF_SET(0x1.555556p-3f)), u), VF_SET(0.5f));                      \
+        acc[l] = VF_ADD(acc[l], VF_MUL(VF_MUL(u, u), VF_MUL(g, q)));                                               \
+      }                                                                                                            \
+    }                                                                                                              \
+    for (int l = 0; l < L; l++) VF_STORE(w->chi + k + l * VFN, acc[l]);                                            \
+  } while (0)
+  for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_QUARTIC(4);
+  for (; k < w->Mp; k += VFN) RC_QUARTIC(1);
+#undef RC_QUARTIC
 }
 
 /* --- exact rows ----------------------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@ merged in the order of the list, so that nothing depends on which thread was fas
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import re
@@ -145,6 +146,7 @@ class Scratch:
 
 
 _reporter: Callable[[str, int, int], None] | None = None
+_pools = itertools.count()
 
 
 def run(
@@ -184,7 +186,8 @@ def run(
         return work(task, local.scratch)
 
     waiting: deque[tuple[T, Future[R | None]]] = deque()
-    pool = ThreadPoolExecutor(max_workers=min(threads, total), thread_name_prefix="rashomon-core")
+    prefix = f"rashomon-core-{next(_pools)}"
+    pool = ThreadPoolExecutor(max_workers=min(threads, total), thread_name_prefix=prefix)
     try:
         done = started = 0
         while True:
@@ -202,7 +205,23 @@ def run(
                 report(label, done, total)
     finally:
         stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        _join(pool, prefix)
+
+
+def _join(pool: ThreadPoolExecutor, prefix: str) -> None:
+    """Wait for the threads of a pool, also when Ctrl-C comes right then, or came while the pool started a thread."""
+    interrupted = False
+    while True:
+        try:
+            pool.shutdown(wait=True, cancel_futures=True)
+            for thread in threading.enumerate():  # one that was started and not yet noted
+                if thread.name.startswith(f"{prefix}_"):
+                    thread.join()
+            break
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

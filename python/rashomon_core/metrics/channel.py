@@ -70,14 +70,14 @@ class ChannelSolver:
     """Bounds of every sample of ``view``, filled tile by tile in any order.
 
     ``bounds``: (2, N) lower and upper, in memory or spilled. ``scans``, ``steps`` and ``status``: (N,); the first two
-    are views of a single 0 for the closed form.
+    are views of a single 0 for the closed form, and when bounds are spilled.
     """
 
     def __init__(self, view: Predictions, rule: CapacityRule, *, spill: bool = False) -> None:
         N = view.n_samples
         self.view, self.rule = view, rule
         self.bounds = SpillArray((2, N), np.float64, spill=spill)
-        shape = (1,) if rule.closed_form(view) else (N,)
+        shape = (1,) if rule.closed_form(view) or spill else (N,)
         self.scans, self.steps = (np.broadcast_to(np.zeros(shape, dtype=np.int32), (N,)) for _ in range(2))
         self.status = np.zeros(N, dtype=np.uint8)
         if shape == (N,):

@@ -267,3 +267,18 @@ def test_bad_shapes_and_weights() -> None:
     for shape in ((3,), (2, 3, 4), (0, 3), (3, 0)):
         with pytest.raises(rc.RashomonError):
             rc.channel_capacity(np.zeros(shape))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("tol", [1e-6, 1e-15])
+def test_spilled_capacities_are_summarised_alike(classes: int, tol: float) -> None:
+    rng = np.random.default_rng(8)
+    scores = rng.dirichlet(np.ones(classes), size=(6, 9000)).astype(np.float32)
+    small, large = (
+        rc.profile(scores, metrics=["rashomon_capacity"], capacity_tol=tol, memory=memory, keep_arrays=False, threads=2)
+        for memory in ("1MB", "1GB")
+    )
+    entry = small.results()["rashomon_capacity"]
+    assert entry == large.results()["rashomon_capacity"]
+    assert sum(entry["status_counts"].values()) == 9000
+    assert (entry["status_counts"]["certified"] == 9000) == (tol == 1e-6)

@@ -6,7 +6,9 @@ two extreme rows, which the score pass finds on its way; everything else goes th
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +72,7 @@ class ChannelSolver:
     """Bounds of every sample of ``view``, filled tile by tile in any order.
 
     ``bounds``: (2, N) lower and upper, in memory or spilled. ``scans``, ``steps`` and ``status``: (N,); the first two
-    are views of a single 0 for the closed form, and when bounds are spilled.
+    are views of a single 0 for the closed form, and all three when bounds are spilled: then only the counts are kept.
     """
 
     def __init__(self, view: Predictions, rule: CapacityRule, *, spill: bool = False) -> None:
@@ -80,6 +82,10 @@ class ChannelSolver:
         shape = (1,) if rule.closed_form(view) or spill else (N,)
         self.scans, self.steps = (np.broadcast_to(np.zeros(shape, dtype=np.int32), (N,)) for _ in range(2))
         self.status = np.zeros(N, dtype=np.uint8)
+        self._counts = np.zeros(len(STATUS), dtype=np.int64)
+        self._lock: Any = threading.Lock() if spill else contextlib.nullcontext()
+        if spill:
+            self.status = np.broadcast_to(self.status[:1], (N,))
         if shape == (N,):
             self.scans, self.steps = self.scans.copy(), self.steps.copy()
 
@@ -99,8 +105,17 @@ class ChannelSolver:
 
     def status_counts(self) -> dict[str, int]:
         """Return the number of samples of each status."""
-        counts = np.bincount(self.status, minlength=len(STATUS))
+        counts = np.bincount(self.status, minlength=len(STATUS)) if self.status.flags.writeable else self._counts
         return {name: int(n) for name, n in zip(STATUS, counts, strict=True)}
+
+    def _mark(self, at: slice | None, codes: Array) -> None:
+        """Keep the states of samples ``at``, or count them."""
+        if self.status.flags.writeable:
+            if at is not None:
+                self.status[at] = codes
+        else:
+            with self._lock:
+                self._counts += np.bincount(codes, minlength=len(STATUS))
 
     def _put(self, rows: slice, lower: Array, upper: Array) -> None:
         place = np.stack([lower, upper])
@@ -127,8 +142,11 @@ class ChannelSolver:
             apart = _capacity.ranges(low, high, gaps, lower, upper)
             self.bounds.commit(both, slice(0, 2), rows)
         gap = upper - lower
-        if gap.max() > self.rule.tol:
-            self.status[rows] = self._closed_status(gap)
+        codes = self._closed_status(gap) if gap.max() > self.rule.tol else np.zeros(len(gap), dtype=np.uint8)
+        if self.status.flags.writeable:
+            self.status[rows] = codes
+        else:
+            self._mark(None, np.delete(codes, apart))
         for i in apart.tolist():
             self.sample(rows.start + i)
 
@@ -156,7 +174,7 @@ class ChannelSolver:
 
     def _keep(self, at: slice, out: Array) -> None:
         self._put(at, out["lower"], out["upper"])
-        self.status[at] = out["status"]
+        self._mark(at, out["status"])
         if self.scans.flags.writeable:
             self.scans[at], self.steps[at] = out["scans"], out["steps"]
 

@@ -92,8 +92,8 @@ static void RC_(capacity_pairs)(const double *a0, const double *a1, const double
 }
 
 /* The same from smallest and largest scores (columns 1: P(1); 2: both classes). apart: the extremes of the two classes
- * do not come from one row (see gaps). KEY: what gaps compare. */
-#define RC_RANGES(T, K, KEY, NAME)                                                                                    \
+ * do not come from one row (see gaps). GAP: what gaps hold. */
+#define RC_RANGES(T, K, GAP, NAME)                                                                                    \
   static void RC_(NAME)(const T *low, const T *high, const K *gaps, ptrdiff_t columns, ptrdiff_t n, double *lower,    \
                         double *upper, uint8_t *apart) {                                                              \
     RC_(masses) m;                                                                                                    \
@@ -107,15 +107,16 @@ static void RC_(capacity_pairs)(const double *a0, const double *a1, const double
         m.a0[j] = columns == 1 ? 1.0 - m.a1[j] : (double)b[0];                                                        \
         m.b0[j] = columns == 1 ? 1.0 - m.b1[j] : (double)a[0];                                                        \
         if (columns == 2 && j < run)                                                                                  \
-          apart[i + j] = gaps[2 * (i + j)] != KEY(b[0]) - KEY(a[1]) || gaps[2 * (i + j) + 1] != KEY(b[1]) - KEY(a[0]); \
+          apart[i + j] = gaps[2 * (i + j)] != GAP(b[0], a[1]) || gaps[2 * (i + j) + 1] != GAP(b[1], a[0]); \
       }                                                                                                               \
       RC_(pairs)(&m, below, above, part);                                                                             \
       memcpy(lower + i, below, (size_t)run * sizeof(double));                                                         \
       memcpy(upper + i, above, (size_t)run * sizeof(double));                                                         \
     }                                                                                                                 \
   }
-RC_RANGES(float, int32_t, RC_(float_key), capacity_ranges_f32)
-RC_RANGES(double, double, (double), capacity_ranges_f64)
+RC_RANGES(float, int32_t, RC_(bit_gap), capacity_ranges_f32)
+RC_INLINE double RC_(real_gap)(double x, double y) { return x - y; }
+RC_RANGES(double, double, RC_(real_gap), capacity_ranges_f64)
 #undef RC_RANGES
 
 /* gap[i] = max over models of s[i] - s[its neighbour], i and i ^ 1 the two classes of a sample. It is what the extremes

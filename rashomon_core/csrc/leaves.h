@@ -5,6 +5,7 @@
 #include "decisions.h"
 #include "scores.h"
 #include "channel.h"
+#include "filter.h"
 #include "capacity.h"
 #include "binary.h"
 

@@ -6,7 +6,12 @@
  *
  * fold: the accumulators of a register's worth of scores are loaded once, take in all K models and go back; meanwhile
  * the scores at next (same distances) are prefetched. */
-RC_INLINE int32_t RC_(float_key)(float x) { int32_t u; memcpy(&u, &x, 4); return u; }
+RC_INLINE int32_t RC_(bit_gap)(float x, float y) { /* wraps for -0, like the vector subtraction */
+  uint32_t a, b;
+  memcpy(&a, &x, 4);
+  memcpy(&b, &y, 4);
+  return (int32_t)(a - b);
+}
 
 /* gaps (two classes, or NULL): max over models of s[i] - s[i ^ 1], floats by their bits, which are in the order of the
  * floats where these are not negative, and whose differences are exact. */
@@ -17,7 +22,7 @@ RC_INLINE void RC_(fold_any)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrd
 #if !RC_X86
   for (ptrdiff_t j = 0; j < n && with_gaps; j++)
     for (ptrdiff_t k = 0; k < K; k++) {
-      int32_t d = RC_(float_key)(s[k * stride + j]) - RC_(float_key)(s[k * stride + (j ^ 1)]);
+      int32_t d = RC_(bit_gap)(s[k * stride + j], s[k * stride + (j ^ 1)]);
       gaps[j] = d > gaps[j] ? d : gaps[j];
     }
 #endif
@@ -69,7 +74,7 @@ RC_INLINE void RC_(fold_any)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrd
       double d = (double)x - (double)cells->shift[v];
 #if RC_X86
       if (with_gaps) {
-        int32_t g = RC_(float_key)(x) - RC_(float_key)(s[k * stride + (i ^ 1)]);
+        int32_t g = RC_(bit_gap)(x, s[k * stride + (i ^ 1)]);
         gaps[i] = g > gaps[i] ? g : gaps[i];
       }
 #endif

@@ -125,7 +125,7 @@ def test_conic_programs_agree(how: str, m: int, c: int) -> None:
 
 
 SIZES = [(3, 5), (17, 8), (64, 4), (200, 33), (513, 10)]
-#: Both conic solvers give up on hundreds of collinear rows; their capacity is that of the two ends: test_collinear_rows.
+#: Both conic solvers give up on hundreds of collinear rows (test_collinear_rows has their two ends).
 MANY = [(how, m, c) for how in CHANNEL_KINDS for m, c in SIZES if how != "collinear" or m <= 500]
 
 

@@ -43,6 +43,9 @@ ORDER = (
     "datasets",
     "example",
     "predict",
+    "extraction",
+    "exploration",
+    "audit",
     "report",
     "cli",
 )

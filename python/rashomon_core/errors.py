@@ -8,12 +8,15 @@ model, sample, value) and how to fix it.
 from __future__ import annotations
 
 __all__ = [
+    "AnswersError",
     "InvalidInputError",
     "LabelTypeError",
     "MissingDependencyError",
     "OutputError",
+    "QueryBudgetExceeded",
     "RashomonError",
     "SelectedOnEvaluationWarning",
+    "TargetError",
     "UncertifiedError",
     "UncertifiedWarning",
     "UsageError",
@@ -92,6 +95,20 @@ class InvalidInputError(RashomonError, ValueError):
 
 class LabelTypeError(InvalidInputError, TypeError):
     """Scores were given where decisions are needed."""
+
+
+class TargetError(InvalidInputError):
+    """The target under audit raised, or answered something that is not what a classifier answers."""
+
+
+class AnswersError(RashomonError):
+    """A stage cannot get the answers that it needs: one class only, or fewer answers than classes."""
+
+    exit_code = 5
+
+
+class QueryBudgetExceeded(AnswersError):
+    """More queries were asked for than the budget has left. Nothing was asked and nothing was charged."""
 
 
 class UncertifiedError(RashomonError):

@@ -149,6 +149,11 @@ _reporter: Callable[[str, int, int], None] | None = None
 _pools = itertools.count()
 
 
+def reporter() -> Callable[[str, int, int], None] | None:
+    """Return what takes (label, done, total) for the progress bar that is shown, or None."""
+    return _reporter
+
+
 def run(
     tasks: Sequence[T],
     work: Callable[[T, Scratch], R],

@@ -8,7 +8,7 @@ without mapping files; ``saving`` writes the native pair and small files, all or
 from __future__ import annotations
 
 from .opening import SUPPORTED, open_predictions
-from .saving import describe_input, save_predictions, write_json_atomic, write_text_atomic
+from .saving import describe_input, save_predictions, write_array_atomic, write_json_atomic, write_text_atomic
 from .vectors import open_vector
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "open_predictions",
     "open_vector",
     "save_predictions",
+    "write_array_atomic",
     "write_json_atomic",
     "write_text_atomic",
 ]

@@ -31,7 +31,7 @@ from .folders import is_pattern, model_paths
 from .opening import FORMAT, FORMAT_VERSION
 from .raw import as_bytes, open_descriptor, write_all
 
-__all__ = ["describe_input", "save_predictions", "write_json_atomic", "write_text_atomic"]
+__all__ = ["describe_input", "save_predictions", "write_array_atomic", "write_json_atomic", "write_text_atomic"]
 
 Array = npt.NDArray[Any]
 #: Bytes of the block that ``save_predictions`` keeps in memory.
@@ -139,11 +139,21 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
     OutputError
         The folder is missing, full or not writable.
     """
-    name = os.fspath(path)
+    _write_atomic(os.fspath(path), text.encode("utf-8"))
+
+
+def write_array_atomic(path: str | os.PathLike[str], array: Array) -> None:
+    """Write one array as .npy completely or not at all, without objects in it."""
+    stream = io.BytesIO()
+    np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+    _write_atomic(os.fspath(path), stream.getbuffer())
+
+
+def _write_atomic(name: str, data: bytes | memoryview) -> None:
     with _writing(name):
         new = _NewFile(name)
         try:
-            write_all(new.open(), memoryview(text.encode("utf-8")), 0)
+            write_all(new.open(), memoryview(data), 0)
             new.complete()
             new.publish()
         finally:

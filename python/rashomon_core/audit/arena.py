@@ -82,9 +82,7 @@ def make_arena(config: Config, dataset: Any, *, own_target: bool) -> Arena:
     fractions = [0.0 if own_target else shares["target"], shares["pool"], shares["evaluation"]]
     whole = sum(fractions)
     wanted = [f / whole for f in fractions if f > 0]
-    parts = group_split(
-        len(y), wanted, seed=config["seed"], split_by=dataset.split_by, stratify=y
-    )
+    parts = group_split(len(y), wanted, seed=config["seed"], split_by=dataset.split_by, stratify=y)
     if own_target or shares["target"] == 0:
         parts = [np.zeros(0, dtype=np.int64), *parts]
     target, pool, evaluation = parts

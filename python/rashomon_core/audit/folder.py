@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rashomon_core.errors import InvalidInputError, MissingDependencyError, OutputError, UsageError
-from rashomon_core.store import write_json_atomic
+from rashomon_core.report.document import to_text
+from rashomon_core.store import write_array_atomic, write_json_atomic, write_text_atomic
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "commit"]
 
 Array = npt.NDArray[Any]
 FORMAT = "rashomon-core/run"
@@ -112,6 +113,14 @@ class RunFolder:
                 fix="choose another folder with --run, or ask for what that run was asked for",
             )
 
+    def read_result(self) -> dict[str, Any]:
+        """Return the committed result."""
+        return self._json(self.result)
+
+    def commit_result(self, document: Mapping[str, Any]) -> None:
+        """Write the result: the run is finished when it is there."""
+        write_text_atomic(self.result, to_text(document) + "\n")
+
     # -- finished tasks
 
     def task(self, name: str) -> Path:
@@ -165,7 +174,5 @@ class RunFolder:
 
 def commit(file: Path, array: Array, facts: Mapping[str, Any]) -> None:
     """Write what a task found: facts, then the array, whose name says that the task is finished."""
-    from rashomon_core.store import write_array_atomic
-
     write_json_atomic(file.with_suffix(".json"), {**facts, "shape": list(array.shape)})
     write_array_atomic(file, array)

@@ -80,7 +80,8 @@ def _size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """Return a count and its noun, in the plural where it is one."""
     return f"{count:,} {what}" + ("" if count == 1 else "es" if what.endswith("s") else "s")
 
 
@@ -104,8 +105,8 @@ def heading(document: Mapping[str, Any]) -> list[str]:
     kind = ", ".join(str(first[key]) for key in ("kind", "dtype") if first.get(key))
     lines = [
         f"{first['path']}" + (f" ({kind})" if kind else ""),
-        f"{_counted(shape['models'], 'model')}, {_counted(shape['samples'], 'sample')}, "
-        f"{_counted(shape['classes'], 'class')}",
+        f"{counted(shape['models'], 'model')}, {counted(shape['samples'], 'sample')}, "
+        f"{counted(shape['classes'], 'class')}",
     ]
     reference = parameters.get("reference")
     lines.append(f"reference: {_than(reference)}" if reference is not None else "reference: none")
@@ -140,7 +141,7 @@ def _set_row(metric: Results) -> Row:
 def _share_row(name: str, metric: Results) -> Row:
     notes = []
     if metric.get("count") is not None:
-        notes.append(_counted(metric["count"], "sample"))
+        notes.append(counted(metric["count"], "sample"))
     if metric.get("reference") is not None:
         notes.append(f"against {_than(metric['reference'])}")
     if metric.get("argmax") is not None:
@@ -148,7 +149,7 @@ def _share_row(name: str, metric: Results) -> Row:
         notes.append(found if isinstance(found, str) else " and ".join(map(str, found)))
     matched = metric.get("size_matched")
     if matched:
-        notes.append(f"{percent(matched['value'])} expected of {_counted(matched['m'], 'model')}")
+        notes.append(f"{percent(matched['value'])} expected of {counted(matched['m'], 'model')}")
     return (_words(name), percent(metric.get("value")), "; ".join(notes))
 
 
@@ -221,7 +222,7 @@ def _sample_table(results: Results) -> Table:
             for c, entry in classes[:MAX_CLASSES]:
                 add(f"{title}, class {c}", entry, number)
             if len(classes) > MAX_CLASSES:
-                found.append((f"... {_counted(len(classes) - MAX_CLASSES, 'more class')}: --json", "", "", "", ""))
+                found.append((f"... {counted(len(classes) - MAX_CLASSES, 'more class')}: --json", "", "", "", ""))
         if metric.get("true_class"):
             add(f"{title}, true class", metric["true_class"], number)
     under = [_certificate(capacity)] if capacity and _absent("", capacity) is None else []
@@ -266,7 +267,7 @@ def _fairness_table(results: Results) -> Table:
         if gap.get("median") is None:
             under.append(f"{_words(name)}: {gap.get('reason', 'undefined')}")
         elif gap.get("undefined"):
-            under.append(f"{_words(name)}: undefined in {_counted(gap['undefined'], 'model')}")
+            under.append(f"{_words(name)}: undefined in {counted(gap['undefined'], 'model')}")
         kept = _limit_kept(gap, "models")
         if kept:
             under.append(f"{_words(name)}: {kept}")
@@ -360,7 +361,8 @@ def sentences(results: Results, noun: str = "model", positive: str | None = None
 # --- printing -----------------------------------------------------------------------------------------------
 
 
-def _console(stream: IO[str]) -> Console:
+def console_of(stream: IO[str]) -> Console:
+    """Return a console of the terminal's width, at most ``MAX_WIDTH``."""
     from rich.console import Console
 
     width = min(shutil.get_terminal_size((80, 24)).columns, MAX_WIDTH)
@@ -375,7 +377,8 @@ def _console(stream: IO[str]) -> Console:
     )
 
 
-def _show(console: Console, table: Table) -> None:
+def show(console: Console, table: Table) -> None:
+    """Print a table."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -415,7 +418,7 @@ def print_report(
     """
     from rich.text import Text
 
-    console = _console(stream)
+    console = console_of(stream)
     first, *others = heading(document)
     console.print(Text(clean(first), style="bold"))
     console.print(Text(clean("; ".join(others))))
@@ -426,12 +429,12 @@ def print_report(
             console.print(Text("\n".join(lines)))
     for table in tables(document["results"]):
         console.print()
-        _show(console, table)
+        show(console, table)
     resources = document["resources"]
     console.print()
     facts = [f"{number(resources['seconds'])} s"] if resources.get("seconds") is not None else []
     if resources.get("threads") is not None:
-        facts.append(_counted(resources["threads"], "thread"))
+        facts.append(counted(resources["threads"], "thread"))
     if resources.get("bytes_read") is not None:
         facts.append(f"{_size(resources['bytes_read'])} read")
     console.print(Text(clean(", ".join(facts)), style="dim"))
@@ -441,7 +444,7 @@ def print_inspection(document: Mapping[str, Any], stream: IO[str]) -> None:
     """Print what ``inspect`` found: facts, checks, suggestions."""
     from rich.text import Text
 
-    console = _console(stream)
+    console = console_of(stream)
     facts, entry = document["predictions"], document["input"]
 
     def ids(found: Mapping[str, Any] | None) -> str:
@@ -467,6 +470,6 @@ def print_inspection(document: Mapping[str, Any], stream: IO[str]) -> None:
         ("values", "all checked: good" if document["checks"]["ok"] else document["checks"]["problem"]),
     ]
     console.print(Text(clean(entry["path"]), style="bold"))
-    _show(console, Table(("", ""), lines))
+    show(console, Table(("", ""), lines))
     for suggestion in document["suggestions"]:
         console.print(Text(clean(f"suggestion: {suggestion}")))

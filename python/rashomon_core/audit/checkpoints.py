@@ -1,0 +1,327 @@
+"""From finished tasks to tensors, sets and numbers, budget by budget, and to the document of an audit."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rashomon_core import tiles
+from rashomon_core.errors import AnswersError, InvalidInputError
+from rashomon_core.extraction.oracle import Oracle
+from rashomon_core.metrics.decisions import fidelity
+from rashomon_core.predictions import Predictions
+from rashomon_core.profiling import Profile, profile
+from rashomon_core.report.document import build_document
+from rashomon_core.store import open_predictions, save_predictions, write_array_atomic, write_text_atomic
+
+from .arena import Arena
+from .config import Config
+from .folder import RunFolder
+from .tasks import Item
+
+if TYPE_CHECKING:
+    from .pipeline import Gathered
+
+__all__ = ["assemble"]
+
+Array = npt.NDArray[Any]
+
+
+def assemble(
+    *,
+    config: Config,
+    arena: Arena,
+    run: RunFolder,
+    oracle: Oracle,
+    gathered: Gathered,
+    items: Sequence[Item],
+    evaluation: Array,
+    on_synthetic: Array | None,
+    target_name: str,
+    threads: int | None,
+    memory: int | str | None,
+) -> dict[str, Any]:
+    """Build every checkpoint from the committed tasks, measure it, commit the result and return it."""
+    n_synthetic = 0 if on_synthetic is None else len(on_synthetic)
+    widest = len(gathered.selection_rows)
+    shape = (widest + len(evaluation) + n_synthetic, arena.n_classes)
+    report = tiles.reporter()
+    made = []
+    for k, budget in enumerate(config.budgets):
+        if report is not None:
+            report("gathering", k, len(config.budgets))
+        own = [item for item in items if item.budget == budget]
+        made.append(_Checkpoint(config, arena, run, gathered, budget, own, evaluation, on_synthetic, shape))
+    if report is not None:
+        report("gathering", len(config.budgets), len(config.budgets))
+    limits = {"threads": threads, "memory": memory}
+    size = config["size"]
+    with _collected() as said:
+        if size is None:  # sets of different sizes are compared at the size of the smallest
+            sizes = [len(c.measure(None, ["fidelity"], limits).model_ids) for c in made]
+            size = max(1, min(sizes)) if all(sizes) else None
+    agreement = _natural_agreement(run, items, widest, evaluation, shape)
+    entries, last = [], None
+    for c in made:
+        with _collected() as said:
+            last = c.measure(min(size, c.explored) if size else None, config["metrics"], limits)
+        entries.append(c.entry(last, agreement, oracle, said))
+    assert last is not None
+    document = build_document(last, inputs=[_input(config, arena)], warnings=[*gathered.said])
+    document["resources"] = {"value": None, "reason": "kept out: a run that was resumed gives the same bytes"}
+    document["checkpoints"] = entries
+    document["audit"] = {
+        "configuration": config.to_dict(),
+        "data": {
+            "name": arena.name,
+            "kind": arena.kind,
+            "rows": len(arena.y),
+            "class_names": list(arena.class_names),
+            "groups": list(arena.groups),
+            "target_rows": len(arena.target),
+            "pool_rows": len(arena.pool),
+            "evaluation_rows": len(arena.evaluation),
+        },
+        "target": {
+            "name": target_name,
+            "accuracy": float((evaluation.argmax(axis=1) == arena.y[arena.evaluation]).mean()),
+        },
+        "queries": {**oracle.ledger.counts(), "evaluation_answers": len(oracle.evaluations)},
+    }
+    run.commit_result(document)
+    return document
+
+
+class _Checkpoint:
+    """The candidates of one budget as a tensor over selection and evaluation samples."""
+
+    def __init__(
+        self,
+        config: Config,
+        arena: Arena,
+        run: RunFolder,
+        gathered: Gathered,
+        budget: int,
+        items: Sequence[Item],
+        evaluation: Array,
+        on_synthetic: Array | None,
+        shape: tuple[int, int],
+    ) -> None:
+        self.config, self.arena, self.gathered, self.budget = config, arena, gathered, budget
+        self.folder = run.path / f"budget-{budget}"
+        self.folder.mkdir(exist_ok=True)
+        n = gathered.selected[budget]
+        rows = np.concatenate([gathered.selection_rows[:n], arena.evaluation])
+        self.rows = rows
+        self.selection = np.arange(len(rows)) < n
+        self.target = np.concatenate([gathered.selection.soft()[:n], evaluation])
+        self.evaluation = evaluation
+        self.y = arena.y[rows]
+        self.groups = {name: values[rows] for name, values in arena.groups.items()}
+        self.failed: list[dict[str, str]] = []
+        self.notes = Counter[str]()
+        self.methods: dict[str, str] = {}
+        self.synthetic: dict[str, float] = {}
+        self._tensor(run, items, n, shape, on_synthetic)
+
+    def _tensor(
+        self, run: RunFolder, items: Sequence[Item], n: int, shape: tuple[int, int], on_synthetic: Array | None
+    ) -> None:
+        """Write predictions of all candidates as the native pair, one model in memory at a time."""
+        widest, last, C = shape[0] - len(self.evaluation), shape[0], shape[1]
+        synthetic = 0 if on_synthetic is None else len(on_synthetic)
+        widest -= synthetic
+        loaded = [(item, *run.load(item.name, (None, shape[0], C))) for item in items]
+        ids = [str(name) for _, _, facts in loaded for name in facts["ids"]]
+        if not ids:
+            reasons = "; ".join(str(facts.get("failed")) for _, _, facts in loaded[:3])
+            raise AnswersError(f"no surrogate could be trained at budget {self.budget}: {reasons}")
+        if len(set(ids)) < len(ids):
+            raise InvalidInputError("two surrogates have one id", file=str(self.folder))
+        N = n + len(self.evaluation)
+        whole = (len(ids), N) if C == 2 else (len(ids), N, C)
+        at = 0
+        with tempfile.TemporaryFile(prefix="rashomon-core-") as file:
+            file.truncate(int(np.prod(whole)) * 4)
+            tensor = np.memmap(file, dtype=np.float32, mode="r+", shape=whole)
+            for item, scores, facts in loaded:
+                if "failed" in facts:
+                    self.failed.append({"id": item.candidate.id, "reason": str(facts["failed"])})
+                self.notes.update(facts.get("notes", ()))
+                for k, name in enumerate(facts["ids"]):
+                    part = np.concatenate([scores[k, :n], scores[k, widest : last - synthetic]])
+                    tensor[at] = part[:, 1] if C == 2 else part
+                    self.methods[str(name)] = item.method
+                    if on_synthetic is not None:
+                        same = scores[k, last - synthetic :].argmax(axis=1) == on_synthetic.argmax(axis=1)
+                        self.synthetic[str(name)] = float(same.mean())
+                    at += 1
+            view = Predictions.from_array(
+                tensor,
+                kind="proba",
+                n_classes=C,
+                model_ids=ids,
+                sample_ids=[f"row{r}" for r in self.rows.tolist()],
+                class_names=list(self.arena.class_names),
+            )
+            save_predictions(view, self.folder / "preds.npy")
+        self.explored = len(ids)
+        self.view = open_predictions(self.folder / "preds.npy")
+        write_array_atomic(self.folder / "target.npy", self.target[:, 1] if C == 2 else self.target)
+        write_array_atomic(self.folder / "labels.npy", self.y)
+        write_array_atomic(self.folder / "selection.npy", self.selection)
+        if self.groups:
+            write_text_atomic(self.folder / "groups.csv", _csv(self.rows, self.groups))
+
+    def measure(self, size: int | None, metrics: Any, limits: dict[str, Any]) -> Profile:
+        """Return the profile of the set at this budget."""
+        config = self.config
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the profile holds them
+            return profile(
+                self.view,
+                target=self.target,
+                y=self.y,
+                groups=self.groups or None,
+                loss=config["loss"],
+                epsilon=config["epsilon"],
+                relative=config["relative"],
+                selection=self.selection,
+                metrics=metrics,
+                capacity_tol=config["capacity_tol"],
+                positive=self._positive(),
+                missing=config["missing"],
+                fairness_threshold=config["fairness_threshold"],
+                size=size,
+                seed=config["seed"],
+                keep_arrays=False,
+                **limits,
+            )
+
+    def _positive(self) -> int:
+        given = self.config["positive"]
+        if given is None:
+            return 1
+        names = self.arena.class_names
+        if str(given) in names:
+            return names.index(str(given))
+        return int(given)
+
+    def entry(self, measured: Profile, agreement: dict[str, Any], oracle: Oracle, said: list[str]) -> dict[str, Any]:
+        """Return what the document says of this checkpoint."""
+        results = measured.results()
+        truth = self.arena.y[self.arena.evaluation]
+        decisions = self.evaluation.argmax(axis=1)
+        n = self.gathered.trained_on[self.budget]
+        answered = np.bincount(self.gathered.answers.labels[:n], minlength=self.arena.n_classes)
+        majority = int(answered.argmax())
+        members = list(measured.model_ids)
+        by_method = {
+            name: {
+                "explored": sum(m == name for m in self.methods.values()),
+                "members": sum(self.methods[m] == name for m in members),
+            }
+            for name in dict.fromkeys(self.methods.values())
+        }
+        synthetic = [self.synthetic[m] for m in members if m in self.synthetic]
+        losses = results.get("losses") or {}
+        return {
+            "budget": self.budget,
+            "results": results,
+            "status": measured.status,
+            "queries": {
+                "trained_on": n,
+                "selected_on": self.gathered.selected[self.budget],
+                **self.gathered.counts[self.budget],
+            },
+            "baselines": {
+                "majority_class": {
+                    "class": self.arena.class_names[majority],
+                    "fidelity": float((decisions == majority).mean()),
+                    "accuracy": float((truth == majority).mean()),
+                },
+                "natural_agreement": agreement,
+                "fidelity_natural": results.get("fidelity"),
+                "fidelity_synthetic": _extremes(synthetic, "no synthetic points: texts, or synthetic: 0"),
+                "correct_fidelity": losses.get("correct_fidelity", {"value": None, "reason": "not measured"}),
+            },
+            "surrogates": {
+                "by_method": by_method,
+                "members": members,
+                "failed": self.failed,
+                "notes": dict(sorted(self.notes.items())),
+            },
+            "warnings": list(dict.fromkeys([*measured.warnings, *said])),
+        }
+
+
+def _extremes(values: Sequence[float], reason: str) -> dict[str, Any]:
+    if not values:
+        return {"value": None, "reason": reason}
+    return {"min": min(values), "median": float(np.median(values)), "max": max(values)}
+
+
+def _natural_agreement(
+    run: RunFolder, items: Sequence[Item], widest: int, evaluation: Array, shape: tuple[int, int]
+) -> dict[str, Any]:
+    """Return how often two trainings of the target's recipe on its own data agree, on the evaluation samples."""
+    own = [item for item in items if item.method == "baseline"]
+    if not own:
+        return {"value": None, "reason": "the recipe and the training data of this target are not known"}
+    decided: dict[str, list[Array]] = {"seed": [], "boot": []}
+    for item in own:
+        scores, facts = run.load(item.name, (None, *shape))
+        if "failed" in facts:
+            return {"value": None, "reason": str(facts["failed"])}
+        kind = "seed" if "seed" in item.candidate.id else "boot"
+        decided[kind].append(scores[0, widest : widest + len(evaluation)].argmax(axis=1))
+    seeds, boots = (float(fidelity(pair[:1], pair[1])[0]) for pair in (np.stack(d) for d in decided.values()))
+    return {"value": seeds, "of": "two seeds on the same data", "bootstraps": boots}
+
+
+def _input(config: Config, arena: Arena) -> dict[str, Any]:
+    source = config["data"]
+    path = source if isinstance(source, str) else str(Path(str(source["path"])))
+    shape = getattr(arena.X, "shape", (len(arena.y),))
+    return {
+        "role": "data",
+        "path": path,
+        "size": None,
+        "mtime": None,
+        "sha256": arena.sha256,
+        "axes": None,
+        "kind": arena.kind,
+        "dtype": None,
+        "shape": [int(n) for n in shape],
+        "select": None,
+    }
+
+
+def _csv(rows: Array, groups: dict[str, Array]) -> str:
+    import csv
+    import io
+
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["sample_id", *groups])
+    for i, row in enumerate(rows.tolist()):
+        writer.writerow([f"row{row}", *("" if v[i] is None else v[i] for v in groups.values())])
+    return stream.getvalue()
+
+
+@contextlib.contextmanager
+def _collected() -> Iterator[list[str]]:
+    """Collect warnings of what runs inside as texts."""
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield said
+        said.extend(dict.fromkeys(str(w.message) for w in caught))

@@ -1,0 +1,513 @@
+"""``run_audit``: target -> queries -> surrogates -> exploration -> set -> metrics -> run folder.
+
+Every stage is a function of the configuration, the data and what stages before it committed. A run that was killed
+goes through the same stages again, finds what is finished, and ends in the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rashomon_core import tiles
+from rashomon_core.errors import AnswersError, InvalidInputError, UsageError
+from rashomon_core.exploration.retraining import Candidate, plan_retraining
+from rashomon_core.extraction.answers import Answers
+from rashomon_core.extraction.oracle import Oracle
+from rashomon_core.extraction.queries import Collector, FeatureSpace, make_strategy
+from rashomon_core.extraction.recipes import Recipe, default_recipes, make_recipe
+from rashomon_core.extraction.rows import concat, row_hashes, take
+from rashomon_core.extraction.surrogates import fit_surrogate
+from rashomon_core.extraction.target import Target
+from rashomon_core.workers import one_thread, parse_workers, run_tasks
+
+from . import checkpoints
+from .arena import Arena, make_arena
+from .config import Config, make_config
+from .folder import RunFolder
+from .tasks import Item, Job, torch_first, work
+
+__all__ = ["Audit", "default_folder", "run_audit"]
+
+Array = npt.NDArray[Any]
+#: Children of the seed, one for each purpose, so that no stage moves the draws of another.
+_SEEDS = {"target": 1, "selection": 2, "queries": 3, "synthetic": 4, "baselines": 5}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A finished audit.
+
+    Attributes
+    ----------
+    folder : Path
+    document : dict
+        Content of ``result.json``: what ``rashomon-core audit --json`` prints.
+    """
+
+    folder: Path
+    document: dict[str, Any]
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Results at the largest budget."""
+        found: dict[str, Any] = self.document["results"]
+        return found
+
+
+def default_folder(config: Config) -> Path:
+    """Return where a run goes when nothing is said: a folder named after its data and its configuration."""
+    name = config["data"] if isinstance(config["data"], str) else Path(str(config["data"].get("path", "data"))).stem
+    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in str(name))
+    return Path("rashomon-runs") / f"{safe}-{config.digest[:8]}"
+
+
+def run_audit(
+    config: Mapping[str, Any] | Config | None = None,
+    *,
+    target: Any = None,
+    data: Any = None,
+    folder: Any = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+    **settings: Any,
+) -> Audit:
+    """Audit a model: extract surrogates under a query budget, find their Rashomon set, and measure it.
+
+    Parameters
+    ----------
+    config : mapping, optional
+        Keys as in the configuration file of ``rashomon-core audit``; ``settings`` are keys too.
+    target : Target, fitted estimator, torch module or callable, optional
+        The model under audit. Default: one that is trained on the data as ``config["target"]`` says.
+    data : LocalDataset, optional
+        Rows, labels and groups; see ``rashomon_core.datasets``. Default: what ``config["data"]`` names.
+    folder : path, optional
+        The run folder. A run that was interrupted goes on there; a finished one is read and nothing is done again.
+        Default: ``rashomon-runs/DATA-DIGEST``.
+    workers : int, optional
+        Processes that train; default one for each processor. Any number gives the same bytes.
+    threads, memory : as in :func:`rashomon_core.profile`, for the metrics
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    UsageError, InvalidInputError
+        Settings that make no sense; data or a folder that are not what they should be.
+    AnswersError
+        A stage cannot get the answers that it needs: a pool that is too small, one class only in the answers.
+    TargetError
+        The target raised or answered nonsense. The ledger holds what was answered before.
+    """
+    config = config if isinstance(config, Config) and not settings else make_config(config, **settings)
+    count = parse_workers(workers)
+    strategy_name = make_strategy(config["strategy"]).name  # unknown names end here, before any work
+    dataset = _dataset(config) if data is None else data
+    given = _given_target(config, target, dataset)
+    arena = make_arena(config, dataset, own_target=given is not None)
+    recipes = _recipes(config, arena)
+    plan = plan_retraining(recipes, **config["exploration"]["retraining"])
+    _check_budgets(config, arena)
+    run = RunFolder(default_folder(config) if folder is None else folder, _identity(config, arena, given))
+    with run.open():
+        if run.result.exists():
+            return Audit(run.path, run.read_result())
+        stages = _Stages(config, arena, run, recipes, plan, given, strategy_name, count)
+        document = stages.go(threads, memory)
+        return Audit(run.path, document)
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What was asked and answered.
+
+    Attributes
+    ----------
+    X, answers : training inputs and their answers, in order
+    trained_on, selected : dict
+        Budget -> how many of them, from the first, belong to it.
+    selection_rows : row numbers of the selection split;  selection : Answers to them
+    counts : dict
+        Budget -> counts of the ledger when it was spent.
+    said : tuple of str
+        Warnings.
+    """
+
+    X: Any
+    answers: Answers
+    trained_on: dict[int, int]
+    selection_rows: Array
+    selection: Answers
+    selected: dict[int, int]
+    counts: dict[int, dict[str, int]]
+    said: tuple[str, ...]
+
+
+class _Stages:
+    """The stages of one audit, in order."""
+
+    def __init__(
+        self,
+        config: Config,
+        arena: Arena,
+        run: RunFolder,
+        recipes: Sequence[Recipe],
+        plan: Sequence[Candidate],
+        given: Target | None,
+        strategy: str,
+        workers: int,
+    ) -> None:
+        self.config, self.arena, self.run, self.recipes, self.plan = config, arena, run, recipes, plan
+        self.given, self.strategy, self.workers = given, strategy, workers
+        self.recipe = None if given is not None else _target_recipe(config, arena)
+
+    def go(self, threads: int | None, memory: int | str | None) -> dict[str, Any]:
+        """Go through all stages and return the document, which is committed by then."""
+        target = self.target()
+        oracle = Oracle(
+            target,
+            output=self.config["answer"],
+            defences=self.config["defences"],
+            budget=max(self.config.budgets),
+            cache=self.config["cache"],
+            log=self.run.ledger,
+            seed=self.config["seed"],
+        )
+        gathered = self.queries(oracle)
+        evaluation = oracle.evaluate(self.arena.rows(self.arena.evaluation))
+        synthetic, on_synthetic = self.synthetic(oracle)
+        job = self.job(gathered, synthetic)
+        items = self.items()
+        left = [item for item in items if not self.run.finished(item.name)]
+        run_tasks(work, job, left, workers=self.workers, label="training surrogates")
+        return checkpoints.assemble(
+            config=self.config,
+            arena=self.arena,
+            run=self.run,
+            oracle=oracle,
+            gathered=gathered,
+            items=items,
+            evaluation=evaluation,
+            on_synthetic=on_synthetic,
+            target_name=target.name if self.recipe is None else self.recipe.name,
+            threads=threads,
+            memory=memory,
+        )
+
+    # -- stages
+
+    def target(self) -> Target:
+        """Return the model under audit, trained on its own rows when it is ours to train."""
+        if self.given is not None:
+            return self.given
+        assert self.recipe is not None
+        report = tiles.reporter()
+        if report is not None:
+            report("training the target", 0, 1)
+        rows = self.arena.target
+        torch_first(self.recipe)
+        with one_thread():
+            model = fit_surrogate(
+                self.recipe,
+                self.arena.rows(rows),
+                Answers.of_labels(self.arena.y[rows], self.arena.n_classes),
+                seed=self.seed("target"),
+            )
+        if report is not None:
+            report("training the target", 1, 1)
+
+        def answer(X: Any) -> Array:
+            with one_thread():
+                return np.asarray(model.predict_proba(X))
+
+        return Target(answer, self.arena.n_classes, class_names=self.arena.class_names, name=self.recipe.name)
+
+    def queries(self, oracle: Oracle) -> Gathered:
+        """Ask for what the budgets allow, checkpoint by checkpoint: first what selects, then what trains."""
+        config, pool = self.config, self.arena.pool
+        pool_X = self.arena.rows(pool)
+        most = max(config.parts(b)[1] for b in config.budgets)
+        order = np.random.default_rng([config["seed"], _SEEDS["selection"]]).permutation(len(pool))
+        hashes = row_hashes(pool_X)
+        seen: set[str] = set()
+        chosen: list[int] = []
+        for row in order.tolist():  # an input counts once: a second answer to it would be no second opinion
+            if len(chosen) < most and hashes[row] not in seen:
+                seen.add(hashes[row])
+                chosen.append(row)
+        if len(chosen) < most:
+            raise AnswersError(
+                f"{most} answers are to select the members and the pool has {len(chosen)} different inputs. "
+                "Fix: a smaller selection.share, a smaller budget, or a larger split.pool"
+            )
+        selection = np.array(chosen, dtype=np.int64)
+        reserved = np.zeros(len(pool), dtype=bool)
+        reserved[selection] = True
+        checkpoint = 0
+
+        def ask(X: Any, round: int) -> Answers:
+            return oracle.query(X, strategy=self.strategy, round=round, purpose="train")
+
+        collector = Collector(
+            config["strategy"],
+            ask,
+            n_classes=self.arena.n_classes,
+            pool=pool_X,
+            space=FeatureSpace.from_pool(pool_X),
+            reserved=reserved,
+            committee=self.committee,
+            seed=np.random.SeedSequence([config["seed"], _SEEDS["queries"]]),
+        )
+        report = tiles.reporter()
+        parts: list[Answers] = []
+        trained_on: dict[int, int] = {}
+        selected: dict[int, int] = {}
+        counts: dict[int, dict[str, int]] = {}
+        said: list[str] = []
+        done = 0
+        for checkpoint, budget in enumerate(config.budgets):
+            train, select = config.parts(budget)
+            if report is not None:
+                report("asking", checkpoint, len(config.budgets))
+            if select > done:
+                rows = selection[done:select]
+                charge = config["selection"]["charged"]
+                own = oracle.query(
+                    take(pool_X, rows), strategy="natural", round=checkpoint, purpose="select", charge=charge
+                )
+                parts.append(own)
+                done = select
+            self.collect(collector, oracle, train + (done if config["selection"]["charged"] else 0), said)
+            trained_on[budget], selected[budget] = len(collector), done
+            counts[budget] = oracle.ledger.counts()
+            assert collector.answers is not None
+            self.check_answers(collector.answers, budget)
+        if report is not None:
+            report("asking", len(config.budgets), len(config.budgets))
+        assert collector.answers is not None
+        return Gathered(
+            X=collector.X,
+            answers=collector.answers,
+            trained_on=trained_on,
+            selection_rows=pool[selection[:done]],
+            selection=Answers.concat(parts),
+            selected=selected,
+            counts=counts,
+            said=tuple(said),
+        )
+
+    def collect(self, collector: Collector, oracle: Oracle, until: int, said: list[str]) -> None:
+        """Ask until ``until`` answers are charged. Repeated inputs are free with a cache: then there are more."""
+        for _ in range(20):
+            missing = until - oracle.spent
+            if missing <= 0:
+                return
+            before = len(collector)
+            try:
+                collector.collect(missing)
+            except AnswersError:
+                if before == 0:
+                    raise
+                break
+        text = f"{until - oracle.spent} of {until} charged answers were not spent: no new inputs are left"
+        if until > oracle.spent and text not in said:
+            said.append(text)
+
+    def check_answers(self, answers: Answers, budget: int) -> None:
+        """Refuse to go on where nothing can be learned."""
+        if len(np.unique(answers.labels)) < 2:
+            name = self.arena.class_names[int(answers.labels[0])]
+            raise AnswersError(
+                f"all {len(answers)} answers that budget {budget} has for training are one class ({name}): no "
+                "surrogate can learn from them. Fix: a larger budget, or another strategy"
+            )
+
+    def committee(self, X: Any, answers: Answers, rng: np.random.Generator) -> list[Any]:
+        """Return a few quick surrogates of different families, for strategies that ask them."""
+        if len(np.unique(answers.labels)) < 2:
+            return []
+        models = []
+        with one_thread():
+            for name in _COMMITTEES[self.arena.kind]:
+                models.append(fit_surrogate(make_recipe(name), X, answers, seed=int(rng.integers(2**31))))
+        return models
+
+    def synthetic(self, oracle: Oracle) -> tuple[Any, Array | None]:
+        """Return uniform test points and the target's answers to them; None where inputs have no box (texts)."""
+        n = self.config["synthetic"]
+        if n == 0 or self.arena.kind == "text":
+            return None, None
+        space = FeatureSpace.from_pool(self.arena.rows(self.arena.pool))
+        X = space.box(n, np.random.default_rng([self.config["seed"], _SEEDS["synthetic"]]))
+        return X, oracle.evaluate(X, name="synthetic")
+
+    def job(self, gathered: Gathered, synthetic: Any) -> Job:
+        """Return what workers share."""
+        parts = [self.arena.rows(gathered.selection_rows), self.arena.rows(self.arena.evaluation)]
+        if synthetic is not None:
+            parts.append(synthetic)
+        ours = self.recipe is not None
+        return Job(
+            folder=str(self.run.path),
+            seed=self.config["seed"],
+            n_classes=self.arena.n_classes,
+            X=gathered.X,
+            answers=gathered.answers,
+            trained_on=gathered.trained_on,
+            test=concat(parts),
+            selected=gathered.selected,
+            selection=gathered.selection,
+            selection_X=parts[0],
+            target_X=self.arena.rows(self.arena.target) if ours else None,
+            target_y=self.arena.y[self.arena.target] if ours else None,
+            epsilon=self.config["epsilon"],
+        )
+
+    def items(self) -> list[Item]:
+        """Return all tasks: baselines, then every candidate at every budget."""
+        items = []
+        if self.recipe is not None:
+            rng = np.random.default_rng([self.config["seed"], _SEEDS["baselines"]])
+            n = len(self.arena.target)
+            for k in range(2):
+                candidate = Candidate(f"seed{k}", self.recipe, k)
+                settings: dict[str, Any] = {"seed": int(rng.integers(2**31)), "rows": None}
+                items.append(Item(f"natural-seed{k}", "baseline", 0, candidate, settings))
+            for k in range(2):
+                candidate = Candidate(f"boot{k}", self.recipe, k)
+                settings = {"seed": int(rng.integers(2**31)), "rows": rng.integers(0, n, n)}
+                items.append(Item(f"natural-boot{k}", "baseline", 0, candidate, settings))
+        for budget in self.config.budgets:
+            for candidate in self.plan:
+                items.append(Item(f"b{budget:08d}-{candidate.id}", "retraining", budget, candidate))
+        return items
+
+    def seed(self, name: str) -> int:
+        """Return the seed of a stage."""
+        return int(np.random.SeedSequence([self.config["seed"], _SEEDS[name]]).generate_state(1)[0])
+
+
+_COMMITTEES = {
+    "tabular": ("logistic", "tree", "forest"),
+    "image": ("image_logistic",),
+    "text": ("tfidf_logistic", "tfidf_nb"),
+}
+_TARGETS: dict[str, Any] = {"tabular": "hgb", "image": "cnn", "text": "tfidf_logistic"}
+
+
+# --- what is decided before the first stage ---------------------------------------------------------------------
+
+
+def _dataset(config: Config) -> Any:
+    from rashomon_core import datasets
+
+    source = config["data"]
+    if isinstance(source, str):
+        return datasets.load_named(source)
+    if not isinstance(source, Mapping) or "path" not in source:
+        raise UsageError(f"data={source!r}: a name, or path and label of a table")
+    known = ("path", "label", "groups", "drop")
+    for key in source:
+        if key not in known:
+            raise UsageError(f"unknown key {key!r} in data; it has {', '.join(known)}")
+    if "label" not in source:
+        raise UsageError("data: name the column of the label, for example --label income")
+    return datasets.load_table(
+        source["path"], label=source["label"], groups=source.get("groups", ()), drop=source.get("drop", ())
+    )
+
+
+def _given_target(config: Config, target: Any, dataset: Any) -> Target | None:
+    """Return the user's own model as a target, or None when one is to be trained."""
+    n = len(dataset.class_names)
+    spec = config["target"]
+    if target is None and isinstance(spec, Mapping) and "python" in spec:
+        target = _imported(str(spec["python"]))
+    if target is None:
+        return None
+    if isinstance(target, Target):
+        made = target
+    elif hasattr(target, "predict_proba") or hasattr(target, "predict"):
+        made = Target.from_estimator(target)
+    elif hasattr(target, "parameters") and hasattr(target, "eval"):
+        made = Target.from_torch(target, n_classes=n)
+    else:
+        made = Target.from_callable(target, n)
+    if made.n_classes != n:
+        raise InvalidInputError(f"the target tells {made.n_classes} classes apart and the labels have {n}")
+    return made
+
+
+def _imported(name: str) -> Any:
+    import importlib
+    import sys
+
+    module, colon, attribute = name.partition(":")
+    if not colon or not module or not attribute:
+        raise UsageError(f"target.python={name!r}: write module:object, for example mymodels:classifier")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as python -m does: modules of the current folder
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"target.python={name!r} cannot be imported: {error}") from None
+    return found
+
+
+def _target_recipe(config: Config, arena: Arena) -> Recipe:
+    spec = config["target"]
+    if spec is None:
+        spec = _TARGETS[arena.kind]
+        if config["data"] == "arrests":  # five of six arrested people were released: unweighted, nearly all would be
+            spec = {"family": "hgb", "balanced": True}
+    return make_recipe(spec)
+
+
+def _recipes(config: Config, arena: Arena) -> tuple[Recipe, ...]:
+    if config["surrogates"] is not None:
+        return tuple(make_recipe(spec) for spec in config["surrogates"])
+    recipes = default_recipes(arena.X, arena.kind)  # type: ignore[arg-type]
+    if config["answer"] == "label":
+        recipes = tuple(recipe for recipe in recipes if recipe.answers == "hard")
+    return recipes
+
+
+def _check_budgets(config: Config, arena: Arena) -> None:
+    least = config.budgets[0]
+    train, select = config.parts(least)
+    if train < arena.n_classes:
+        raise AnswersError(
+            f"budget {least} leaves {train} answers for training ({select} select the members), fewer than the "
+            f"{arena.n_classes} classes. Fix: a larger budget"
+        )
+    if select == 0:
+        raise AnswersError(f"budget {least} leaves no answers that select the members. Fix: a larger selection.share")
+
+
+def _identity(config: Config, arena: Arena, given: Target | None) -> dict[str, Any]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"python": platform.python_version()}
+    for name in ("rashomon-core", "numpy", "scikit-learn", "torch"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "configuration": config.to_dict(),
+        "data": {"name": arena.name, "rows": len(arena.y), "sha256": arena.sha256},
+        "target": None if given is None else given.name,
+        "software": versions,
+    }

@@ -1,0 +1,5 @@
+"""``python -m rashomon_core.cli``."""
+
+from . import main
+
+main()

@@ -1,0 +1,184 @@
+"""The command ``audit``: extract, explore, measure, on a model of the user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rashomon_core.errors import UsageError
+
+from .common import (
+    JsonOption,
+    OutputOption,
+    QuietOption,
+    check_certified,
+    check_limits,
+    check_output,
+    command,
+    finish,
+    print_human,
+)
+
+
+def audit(
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Configuration, YAML or JSON; flags go before it.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="A data set by name (arrests), or a .csv or .parquet with --label."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the true labels of FILE.")] = None,
+    groups: Annotated[
+        str | None, typer.Option(metavar="COLUMN,..", help="Protected columns; several are crossed.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="FAMILY|MODULE:OBJECT", help="The model under audit: a family to train, or your own."),
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="What an answer shows: label, proba, topk:k, round:d or logits.")
+    ] = None,
+    defence: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:X]", help="round:2, topk:3, label, noise:.1, reverse_sigmoid. Repeatable."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="N[,N..]", help="Query budgets; each trains surrogates of its own.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How queries are chosen: natural, uniform, marginal, entropy, ..")
+    ] = None,
+    surrogates: Annotated[
+        str | None, typer.Option(metavar="FAMILY,..", help="Families of surrogates; a default pool if not given.")
+    ] = None,
+    exploration: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD[:KEY=X,..]",
+            help="retraining:bootstraps=4, dropout, weight_perturbation, convex. Repeatable.",
+        ),
+    ] = None,
+    epsilon: Annotated[
+        float | None, typer.Option(metavar="E", help="Members lose at most the best loss plus E.")
+    ] = None,
+    selection: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Share of each budget whose answers select the members.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="Seed of everything random.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Run folder; rashomon-runs/DATA-DIGEST if not given.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="W", min=1, help="Processes that train; one per processor by default.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(metavar="T", min=1, help="Threads of the metrics.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory budget of the metrics.")] = None,
+    fail_above: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH=X", help="Exit with 1 if a result is above X or null. Repeatable."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 if a capacity is not certified.")] = False,
+    as_json: JsonOption = False,
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Query a target within a budget, train surrogates on its answers, and measure the set that fits.
+
+    Without options: a gradient boosting target on the Arrests data, three budgets. The run folder keeps the
+    ledger of every answer, the predictions and the result; started again, a run that was stopped goes on, and
+    a finished one is printed.
+    """
+    with command(quiet) as notes:
+        from rashomon_core.report.document import parse_threshold
+
+        limits = [parse_threshold(text) for text in fail_above or ()]
+        check_output(output)
+
+        from rashomon_core.audit import default_folder, make_config, read_config, run_audit
+        from rashomon_core.tiles import parse_memory, show_progress
+
+        if memory is not None:
+            parse_memory(memory)
+        given: dict[str, Any] = {} if config is None else read_config(config)
+        given |= _data(data, label, given)
+        flags = {
+            "groups": groups,
+            "target": _target(target),
+            "answer": answer,
+            "defences": defence,
+            "budget": budget,
+            "strategy": strategy,
+            "surrogates": None if surrogates is None else [name.strip() for name in surrogates.split(",")],
+            "epsilon": epsilon,
+            "selection": selection,
+            "seed": seed,
+        }
+        given |= {key: value for key, value in flags.items() if value is not None}
+        if exploration:
+            given["exploration"] = {**dict(given.get("exploration") or {}), **_exploration(exploration)}
+        made = make_config(given)
+        folder = default_folder(made) if run is None else run
+        known = (folder / "result.json").exists()
+        try:
+            with show_progress(False if quiet else None):
+                done = run_audit(made, folder=folder, workers=workers, threads=threads, memory=memory)
+        except KeyboardInterrupt:
+            notes.say(f"stopped; what is finished is kept in {folder}: the same command goes on from there")
+            raise
+        for entry in done.document["checkpoints"]:
+            for text in entry["warnings"]:
+                notes.warn(f"budget {entry['budget']}: {text}")
+        for text in done.document["warnings"]:
+            notes.warn(text)
+        if not (as_json or quiet):
+            from rashomon_core.report.audits import print_audit
+
+            print_human(lambda page: print_audit(done.document, page, folder=str(done.folder), known=known))
+        finish(done.document, output, as_json, notes)
+        check_limits(limits, done.results)
+        if strict:
+            check_certified(done.results)
+
+
+def _data(data: str | None, label: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the source of the data: a name as it is, a file with its label."""
+    if data is None:
+        if label is None:
+            return {}
+        source = given.get("data")
+        if not isinstance(source, dict):
+            raise UsageError("--label names a column of a table. Fix: give the table with --data FILE")
+        return {"data": {**source, "label": label}}
+    if Path(data).suffix.lower() not in (".csv", ".parquet", ".gz"):
+        return {"data": data}
+    if label is None:
+        raise UsageError(f"--data {data}: name the column of the label too, for example --label income")
+    return {"data": {"path": data, "label": label}}
+
+
+def _target(text: str | None) -> Any:
+    return {"python": text} if text is not None and ":" in text else text
+
+
+def _exploration(texts: list[str]) -> dict[str, Any]:
+    """Read METHOD[:KEY=X,..]."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, _, rest = text.partition(":")
+        settings: dict[str, Any] = {}
+        for part in filter(None, rest.split(",")):
+            key, equals, value = part.partition("=")
+            if not equals:
+                raise UsageError(f"--exploration {text}: write METHOD:key=value,key=value")
+            try:
+                settings[key.strip()] = int(value)
+            except ValueError:
+                try:
+                    settings[key.strip()] = float(value)
+                except ValueError:
+                    settings[key.strip()] = value.strip()
+        found[name.strip()] = settings
+    return found

@@ -1,0 +1,1 @@
+"""Exploration: ways to find members of the Rashomon set of surrogates."""

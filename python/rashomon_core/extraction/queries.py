@@ -2,7 +2,7 @@
 
 A strategy sees a :class:`QueryState` and returns a :class:`Proposal`; it never sees the target, nor the oracle and its
 budget. The protocol is in `proposals.py`, what is known of the inputs in `space.py`, the strategies in `synthetic.py`
-(no answers needed) and `active.py` (surrogates or rewards).
+(no answers needed), `active.py` (scores of surrogates, k-center) and `attacks.py` (Jacobian, knockoff).
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import numpy.typing as npt
 
 from rashomon_core.errors import AnswersError, UsageError
 
+from .active import Committee as CommitteeStrategy
+from .active import Entropy, KCenter, LeastConfidence, Margin
 from .answers import Answers
+from .attacks import Jacobian, Knockoff
 from .proposals import Proposal, QueryState, Strategy, StrategyBase
 from .rows import as_rows, concat, row_hashes, take
 from .space import FeatureSpace
@@ -37,7 +40,20 @@ __all__ = [
 Array = npt.NDArray[Any]
 Committee = Callable[[Any, Answers, np.random.Generator], Sequence[Any]]
 
-_CLASSES: tuple[type[StrategyBase], ...] = (Natural, Uniform, Gaussian, Marginal, Mixup)
+_CLASSES: tuple[type[StrategyBase], ...] = (
+    Natural,
+    Uniform,
+    Gaussian,
+    Marginal,
+    Mixup,
+    Entropy,
+    Margin,
+    LeastConfidence,
+    KCenter,
+    CommitteeStrategy,
+    Jacobian,
+    Knockoff,
+)
 #: Strategies by name.
 STRATEGIES: Mapping[str, type[StrategyBase]] = MappingProxyType({cls.name: cls for cls in _CLASSES})
 
@@ -58,11 +74,11 @@ def make_strategy(spec: str | Mapping[str, Any] | Strategy) -> Strategy:
     Examples
     --------
     >>> from rashomon_core.extraction.queries import make_strategy
-    >>> make_strategy("natural").name, make_strategy({"name": "mixup", "seeds": 20}).seeds
-    ('natural', 20)
-    >>> make_strategy("nautral")
+    >>> make_strategy("k-center").name, make_strategy({"name": "knockoff", "clusters": 20}).clusters
+    ('k_center', 20)
+    >>> make_strategy("nautral")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    rashomon_core.errors.UsageError: there is no strategy 'nautral'; did you mean 'natural'? There are: natural, uniform, gaussian, marginal, mixup
+    rashomon_core.errors.UsageError: there is no strategy 'nautral'; did you mean 'natural'? There are: ...
     """
     if isinstance(spec, str):
         spec = {"name": spec}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ from .arena import Arena, make_arena
 from .config import Config, make_config
 from .folder import RunFolder
 from .tasks import Item, Job, torch_first, work
+
+if TYPE_CHECKING:
+    from rashomon_core.extraction.recipes import Kind
 
 __all__ = ["Audit", "default_folder", "run_audit"]
 
@@ -477,8 +480,8 @@ def _target_recipe(config: Config, arena: Arena) -> Recipe:
 def _recipes(config: Config, arena: Arena) -> tuple[Recipe, ...]:
     if config["surrogates"] is not None:
         return tuple(make_recipe(spec) for spec in config["surrogates"])
-    recipes = default_recipes(arena.X, arena.kind)  # type: ignore[arg-type]
-    if config["answer"] == "label":
+    recipes = default_recipes(kind=cast("Kind", arena.kind))
+    if config["answer"] == "label":  # there is nothing soft to learn from
         recipes = tuple(recipe for recipe in recipes if recipe.answers == "hard")
     return recipes
 

@@ -224,6 +224,11 @@ class Recipe:
             return any(key.rpartition("__")[2] == "random_state" for key in self.given.get_params())
         return self.family == "factory" or FAMILIES[self.family].seeded
 
+    @property
+    def needs_torch(self) -> bool:
+        """Whether torch computes it."""
+        return self.family == "factory" or (self.family in FAMILIES and "torch" in FAMILIES[self.family].needs)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON; a given estimator or factory becomes its text."""
         out: dict[str, Any] = {"name": self.name, "family": self.family, **self.params, "answers": self.answers}

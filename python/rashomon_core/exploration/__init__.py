@@ -1,0 +1,13 @@
+"""Finds models near a given one: dropout, weight perturbation, convex programs.
+
+Each method makes models; which of them are in the Rashomon set is decided in :mod:`rashomon_core.metrics.sets` on the
+selection split. torch, scikit-learn and cvxpy are imported when a method needs them.
+"""
+
+from __future__ import annotations
+
+from .convex import LinearModel, LinearSet, Ranges
+from .dropout import DropoutExplorer
+from .weight_perturbation import Goal, Perturbed, explore, perturb
+
+__all__ = ["DropoutExplorer", "Goal", "LinearModel", "LinearSet", "Perturbed", "Ranges", "explore", "perturb"]

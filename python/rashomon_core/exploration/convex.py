@@ -1,0 +1,611 @@
+"""Exact linear sets: how far logits and group gaps of near-optimal logistic regressions reach, with certificates.
+
+The set is convex, {theta : L(theta) <= L* + epsilon}, and what is asked for is linear in theta = (weights,
+intercept), so the extremes are convex programs with one constraint. Along the multiplier 1/t of that constraint
+
+    v(t) = min_theta  t c'theta + L(theta)
+
+is smooth and unconstrained, L grows with t at its minimum, and (v(t) - B) / t is a lower bound of min c'theta for
+every t > 0 (weak duality). Newton's method finds the minimum, a search in t the one that meets the bound B.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
+from rashomon_core.vectors import as_groups, as_weights
+
+from .networks import check_finite
+
+__all__ = ["LinearModel", "LinearSet", "Ranges"]
+
+Array = npt.NDArray[Any]
+
+#: Newton steps and points of the search before giving up; the bounds hold whatever made it stop.
+MAX_NEWTON, MAX_SEARCH = 100, 20
+
+
+@dataclass(frozen=True, eq=False)
+class LinearModel:
+    """A linear classifier of two classes, as scikit-learn's.
+
+    Attributes
+    ----------
+    coef_ : (1, d) float64
+    intercept_ : (1,) float64
+    classes_ : (2,)
+    loss : float
+        On the data of the set, penalty included.
+    name : str
+        Of which row or gap it is an extreme: "row 3 low".
+    """
+
+    coef_: Array
+    intercept_: Array
+    classes_: Array
+    loss: float
+    name: str
+
+    def decision_function(self, X: object) -> Array:
+        """Return the (N,) logits."""
+        rows = _matrix(X, "X", self.coef_.shape[1])
+        return np.asarray(rows @ self.coef_[0] + self.intercept_[0])
+
+    def predict_proba(self, X: object) -> Array:
+        """Return the (N, 2) probabilities."""
+        z = self.decision_function(X)
+        return np.stack([_sigmoid(-z), _sigmoid(z)], axis=1)
+
+    def predict(self, X: object) -> Array:
+        """Return the (N,) classes; a tie goes to the first."""
+        return np.asarray(self.classes_[(self.decision_function(X) > 0).astype(np.intp)])
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """Smallest and largest values over a set, each between what a model attains and what no model can pass.
+
+    Attributes
+    ----------
+    low, high : (N,) float64
+        Values that members of the set attain.
+    low_bound, high_bound : (N,) float64
+        No member of the set is below or above them (Lagrangian dual bound, with an allowance for rounding).
+    status : (N,) str
+        "certified": both bounds are within ``tol`` of what is attained; "precision_limit": they are not;
+        "unbounded": without a penalty the data say nothing about this direction, and the range is infinite.
+    newton : (N,) int64
+        Newton steps, or solver iterations with cvxpy.
+    """
+
+    low: Array
+    high: Array
+    low_bound: Array
+    high_bound: Array
+    status: Array
+    newton: Array
+
+    @property
+    def p_low(self) -> Array:
+        """Smallest P(class 1) of each row, where the values are logits."""
+        return _sigmoid(self.low)
+
+    @property
+    def p_high(self) -> Array:
+        """Largest P(class 1) of each row, where the values are logits."""
+        return _sigmoid(self.high)
+
+    @property
+    def max_gap(self) -> float:
+        """Largest distance between a bound and what is attained, over the bounded rows."""
+        finite = self.status != "unbounded"
+        both = np.maximum(
+            self.low - self.low_bound, self.high_bound - self.high, where=finite, out=np.zeros(len(finite))
+        )
+        return float(both.max(initial=0.0))
+
+
+@dataclass
+class _Extreme:
+    """One program solved: theta, its value c'theta, a bound that no member passes, Newton steps."""
+
+    theta: Array
+    value: float
+    bound: float
+    newton: int
+
+
+class LinearSet:
+    """All logistic regressions whose loss is at most the optimum's plus epsilon.
+
+    L(w, b) = sum_i s_i [log(1 + exp z_i) - p_i z_i] + l2 / 2 |w|^2 in nats, z_i = x_i'w + b, s_i the sample weights
+    divided by their sum, p_i the answers; the intercept is not penalised. (scikit-learn's ``C`` is
+    1 / (l2 * sum of weights).) The set is {(w, b) : L(w, b) <= L* + epsilon}, relative: <= (1 + epsilon) L*, with L*
+    the smallest loss; epsilon therefore counts the penalty too.
+
+    Parameters
+    ----------
+    X : (N, d) array-like
+        Finite numbers. Columns may be constant or depend on one another.
+    answers : (N,) labels of two classes, (N,) floats P(class 1), or (N, 2) floats
+        Integers, booleans and text are labels; floats are always probabilities.
+    epsilon : float
+        >= 0.
+    l2 : float
+        >= 0. With 0 the optimum must exist: answers that a hyperplane separates are refused.
+    relative : bool
+    sample_weight : (N,) array-like, optional
+        Finite, >= 0, not all 0.
+    method : {"newton", "cvxpy"}
+        Newton's method on the multiplier (needs NumPy only), or the conic program (extra ``[convex]``) as a second
+        opinion. Both hand back models that are in the set, and bounds of the same kind.
+    tol : float
+        Certified: bounds within ``tol * max(1, |value|)`` of what is attained.
+
+    Attributes
+    ----------
+    optimum : LinearModel
+        The optimal model; its ``loss`` is L*.
+    optimum_gap : float
+        L* is at most this far above the true smallest loss (dual bound).
+    limit : float
+        L* + epsilon, the largest loss of a member.
+
+    Raises
+    ------
+    InvalidInputError
+        NaN in X, wrong shapes, one class only, more than two classes, separable answers without a penalty.
+    UsageError
+        For a negative or NaN epsilon, l2 or tol.
+
+    Notes
+    -----
+    Cost: a Newton step is N d^2 flops; a row takes two programs of about ten steps. Models that are returned are
+    checked in NumPy: loss <= limit to 4 ulp of the sum's rounding; one a hair outside is drawn towards the optimum
+    until it is inside, which convexity allows.
+
+    References
+    ----------
+    Hsu, Li, Hu and Chen, ICLR 2024 (convex sets of linear models); Boyd and Vandenberghe, Convex Optimization (2004),
+    sections 5.5 (duality) and 9.5 (Newton's method).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rashomon_core.exploration import LinearSet
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> answers = (X @ [1, -1, 0] + np.random.default_rng(1).normal(size=200) > 0).astype(int)
+    >>> near = LinearSet(X, answers, epsilon=0.01, l2=1e-3)
+    >>> found = near.range(X[:2])
+    >>> found.status.tolist(), bool((found.low < near.optimum.decision_function(X[:2])).all())
+    (['certified', 'certified'], True)
+    """
+
+    def __init__(
+        self,
+        X: object,
+        answers: object,
+        *,
+        epsilon: float,
+        l2: float = 0.0,
+        relative: bool = False,
+        sample_weight: object = None,
+        method: Literal["newton", "cvxpy"] = "newton",
+        tol: float = 1e-6,
+    ) -> None:
+        for name, value in (("epsilon", epsilon), ("l2", l2), ("tol", tol)):
+            if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value >= 0):
+                raise UsageError(f"{name}={value!r} must be finite and not negative")
+        if method not in ("newton", "cvxpy"):
+            raise UsageError(f"method={method!r}. Fix: 'newton' or 'cvxpy'")
+        rows = _matrix(X, "X")
+        p, self.classes_ = _answers(answers, len(rows))
+        weights = as_weights(sample_weight, len(rows))
+        if weights is None:
+            weights = np.ones(len(rows))
+        used = weights > 0
+        rows, p, weights = rows[used], p[used], weights[used] / weights.sum()
+        if p.max() <= 0 or p.min() >= 1:
+            one = "0" if p.max() <= 0 else "1"
+            raise InvalidInputError(f"all answers are class {one}", fix="a set needs answers of both classes")
+        self.epsilon, self.l2, self.relative, self.method, self.tol = float(epsilon), float(l2), relative, method, tol
+        self.n_features = rows.shape[1]
+        self._s, self._p = weights, p
+        self._rows = rows
+        self._set_basis(np.hstack([rows, np.ones((len(rows), 1))]))
+        self._solve_optimum()
+        slack = epsilon * self._best if relative else epsilon
+        self.limit = self._best + slack
+        self._slack = float(slack)
+        self._found: list[tuple[Array, str]] = []
+        self._problem: Any = None
+
+    # --- the loss -----------------------------------------------------------------------------------------------
+
+    def _set_basis(self, A: Array) -> None:
+        """Choose coordinates: with a penalty theta itself; without, an orthonormal basis of what the data can see."""
+        D = A.shape[1]
+        if self.l2 > 0:
+            self._A, self._basis = A, None
+            self._penalty = np.append(np.full(D - 1, self.l2), 0.0)
+            return
+        scale = np.sqrt(np.mean(A * A, axis=0))
+        scale[scale == 0] = 1.0
+        _, sizes, Vt = np.linalg.svd((A / scale) * np.sqrt(self._s)[:, None], full_matrices=False)
+        rank = int((sizes > sizes[0] * max(A.shape) * np.finfo(float).eps).sum())
+        # theta = basis @ y, with A @ basis of orthonormal columns in the weighted product
+        self._basis = (Vt[:rank] / sizes[:rank, None]).T / scale[:, None]
+        self._seen, self._scale = Vt[:rank], scale
+        self._A = A @ self._basis
+        self._penalty = np.zeros(rank)
+
+    def _loss(self, y: Array, z: Array | None = None) -> float:
+        z = self._A @ y if z is None else z
+        return float(self._s @ (np.logaddexp(0.0, z) - self._p * z) + 0.5 * (self._penalty * y) @ y)
+
+    def _newton(self, y: Array, direction: Array) -> tuple[Array, Array]:
+        """Return the Newton step of direction'y + L(y), and the solution of Hessian d = direction."""
+        z = self._A @ y
+        q = _sigmoid(z)
+        gradient = direction + self._A.T @ (self._s * (q - self._p)) + self._penalty * y
+        curvature = self._s * q * _sigmoid(-z)
+        hessian = (self._A.T * curvature) @ self._A
+        hessian[np.diag_indices_from(hessian)] += self._penalty
+        both = np.linalg.solve(hessian, np.stack([gradient, direction], axis=1))
+        return -both[:, 0], both[:, 1]
+
+    def _minimise(self, y: Array, direction: Array, steps: int) -> tuple[Array, Array, Array, int, bool]:
+        """Minimise direction'y + L(y): y, a last step not taken, Hessian^-1 direction, steps, converged."""
+        value = float(direction @ y) + self._loss(y)
+        for used in range(steps):
+            step, slope = self._newton(y, direction)
+            move = float(np.abs(self._A @ step).max())
+            if move <= 1e-7:  # what is left after it is its square
+                return y, step, slope, used + 1, True
+            length = 1.0
+            while length > 1e-10:
+                ahead = y + length * step
+                reached = float(direction @ ahead) + self._loss(ahead)
+                if reached <= value:
+                    break
+                length /= 2
+            else:  # no descent that doubles can show: at the minimum to rounding
+                return y, step, slope, used + 1, move <= 0.5
+            y, value = ahead, reached
+        return y, step, slope, steps, False
+
+    def _lower(self, y: Array, step: Array, direction: Array) -> float:
+        """Return a lower bound of min direction'y + L(y) by Fenchel duality, -inf where the point is too far off.
+
+        For any q in [0, 1]: loss_i(z) >= (q_i - p_i) z + H(q_i). With q moved along the Newton step the terms linear
+        in y cancel, but for rounding, against the direction and the penalty.
+        """
+        z = self._A @ y
+        q = _sigmoid(z) + _sigmoid(z) * _sigmoid(-z) * (self._A @ step)
+        if q.min() < 0 or q.max() > 1:
+            return -math.inf
+        end = y + step
+        left = direction + self._A.T @ (self._s * (q - self._p)) + self._penalty * end  # 0 but for rounding
+        entropy = float(self._s @ (_entropy(q) + _entropy(1 - q)))
+        allowance = 2 * float(np.abs(left) @ np.abs(end)) + 1e-15 * (1 + entropy)
+        return entropy - 0.5 * float((self._penalty * end) @ end) - allowance
+
+    def _solve_optimum(self) -> None:
+        nothing = np.zeros(self._A.shape[1])
+        try:
+            y, step, _, _, converged = self._minimise(nothing, nothing, 2 * MAX_NEWTON)
+        except np.linalg.LinAlgError:
+            converged = False
+        if not converged:
+            raise InvalidInputError(
+                "a hyperplane separates the answers (or some of them from the rest), so no smallest loss exists",
+                fix="give l2 > 0, for example 1e-3, or softer answers",
+            )
+        if self._loss(y + step) <= self._loss(y):
+            y = y + step
+            step, _ = self._newton(y, nothing)
+        self._y = y
+        self._best = self._loss(y)
+        self.optimum_gap = max(0.0, self._best - self._lower(y, step, nothing))
+        self.optimum = self._model(y, "optimum")
+
+    # --- extremes -----------------------------------------------------------------------------------------------
+
+    def _inside(self, y: Array) -> Array:
+        """Draw a point towards the optimum until its loss is within the limit."""
+        for _ in range(60):
+            over = self._loss(y) - self.limit
+            if over <= 0:
+                return y
+            share = self._slack / (self._slack + over) if self._slack > 0 else 0.0
+            y = self._y + min(share, 1 - 1e-15) * (1 - 1e-15) * (y - self._y)
+        return self._y
+
+    def _smallest(self, c: Array) -> _Extreme:
+        """Minimise c'y over the set."""
+        y, steps = self._y, 0
+        _, slope = self._newton(y, c)
+        bend = float(c @ slope)
+        if bend <= 0:  # c is 0
+            return _Extreme(y, 0.0, 0.0, 0)
+        slack = max(self._slack, 1e-14)  # epsilon 0: the bound needs some room
+        t = math.sqrt(2 * slack / bend)
+        start, low, high = y - t * slope, 0.0, math.inf
+        last = y  # the minimum at t = low
+        bound, best, value = -math.inf, self._y, float(c @ self._y)
+        for _ in range(MAX_SEARCH):
+            try:
+                y, step, slope, used, converged = self._minimise(start, t * c, 30)
+            except np.linalg.LinAlgError:
+                used, converged = 0, False
+            steps += used
+            if not converged:  # beyond some t there is no minimum: then t is too large
+                high, t, start = t, 0.5 * (low + t), last
+                continue
+            bound = max(bound, (self._lower(y, step, t * c) - self.limit) / t)
+            y = y + step
+            own = self._inside(y)
+            if float(c @ own) < value:
+                best, value = own, float(c @ own)
+            if value - bound <= 0.01 * self.tol * max(1.0, abs(value)):
+                break
+            over = self._loss(y) - self._best
+            if over > slack:
+                high = t
+            else:
+                low, last = t, y
+            if high < math.inf and high - low <= 1e-15 * high:
+                break
+            # sqrt(L - L*) is nearly linear in t: a Newton step for it, kept within the bracket
+            rate, root = float(c @ slope), math.sqrt(max(over, 0.0))  # dL/dt = t c'H^-1 c, and slope is H^-1 t c
+            ahead = t + (math.sqrt(slack) - root) * 2 * root / rate if rate > 0 and root > 0 else 2 * t
+            if not low < ahead < high or not math.isfinite(ahead):
+                ahead = 2 * t if high == math.inf else 0.5 * (low + high)
+            start = y - (ahead - t) / t * slope  # dy/dt = -H^-1 c
+            t = ahead
+        found = _Extreme(best, value, bound, steps)
+        if value - bound > self.tol * max(1.0, abs(value)) and self._slack > 0:
+            return self._by_barrier(c, found, math.sqrt(2 * slack * bend))
+        return found
+
+    def _by_barrier(self, c: Array, found: _Extreme, scale: float) -> _Extreme:
+        """Minimise c'y by a logarithmic barrier, where a set reaches so far that probabilities saturate.
+
+        There L hardly bends and t is near the largest value with a minimum. The barrier keeps every point inside:
+        minimise tau c'y - log(limit - L(y)) for growing tau; at its minimum t = tau (limit - L) meets the same
+        conditions as above, and the gap is 1 / tau.
+        """
+        y, tau = self._y, 1.0 / scale
+        best, value, bound, steps = found.theta, found.value, found.bound, found.newton
+
+        def barrier(at: Array) -> float:
+            room = self.limit - self._loss(at)
+            return tau * float(c @ at) - math.log(room) if room > 0 else math.inf
+
+        for _ in range(MAX_SEARCH):
+            for _ in range(MAX_NEWTON):
+                room = self.limit - self._loss(y)
+                step, steps = self._barrier_step(y, tau * room * c, room), steps + 1
+                here, length = barrier(y), 1.0
+                while length > 1e-10 and not barrier(y + length * step) < here:
+                    length /= 2
+                if length <= 1e-10:
+                    break
+                y = y + length * step
+                if float(np.abs(self._A @ step).max()) <= 1e-6:
+                    break
+            if float(c @ y) < value:
+                best, value = y, float(c @ y)
+            t = tau * (self.limit - self._loss(y))
+            step, _ = self._newton(y, t * c)
+            bound = max(bound, (self._lower(y, step, t * c) - self.limit) / t)
+            if value - bound <= 0.01 * self.tol * max(1.0, abs(value)) or t < 1e-14 * tau:
+                break
+            tau *= 8
+        return _Extreme(best, value, bound, steps)
+
+    def _barrier_step(self, y: Array, direction: Array, room: float) -> Array:
+        """Return the Newton step of the barrier: its gradient is (direction + grad L) / room."""
+        z = self._A @ y
+        q = _sigmoid(z)
+        slope = self._A.T @ (self._s * (q - self._p)) + self._penalty * y
+        hessian = (self._A.T * (self._s * q * _sigmoid(-z))) @ self._A + np.outer(slope, slope) / room
+        hessian[np.diag_indices_from(hessian)] += self._penalty
+        return np.asarray(-np.linalg.lstsq(hessian, direction + slope, rcond=None)[0])
+
+    def _by_cvxpy(self, c: Array) -> _Extreme:
+        """Minimise c'y over the set with the conic solver; the same certificate from its point and multiplier."""
+        cp = _import_cvxpy()
+        if self._problem is None:
+            y, direction = cp.Variable(len(self._y)), cp.Parameter(len(self._y))
+            loss = self._s @ cp.logistic(self._A @ y) - (self._A.T @ (self._s * self._p)) @ y
+            if self.l2 > 0:
+                loss = loss + 0.5 * cp.sum_squares(cp.multiply(np.sqrt(self._penalty), y))
+            inside = len(self._p) * loss <= len(self._p) * self.limit  # terms of order 1, for the solver's sake
+            self._problem = (cp.Problem(cp.Minimize(direction @ y), [inside]), y, direction, inside)
+        problem, variable, parameter, inside = self._problem
+        size = float(np.linalg.norm(c))
+        if size == 0:
+            return _Extreme(self._y, 0.0, 0.0, 0)
+        parameter.value = c / size
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "may be inaccurate": our own certificate says how much
+                problem.solve(solver=cp.CLARABEL)
+        except cp.SolverError:
+            return _Extreme(self._y, float(c @ self._y), -math.inf, 0)
+        if variable.value is None or not np.isfinite(variable.value).all():
+            return _Extreme(self._y, float(c @ self._y), -math.inf, 0)
+        y = self._inside(np.asarray(variable.value, dtype=np.float64))
+        bound = -math.inf
+        multiplier = float(np.squeeze(inside.dual_value)) * size * len(self._p)
+        if multiplier > 0:
+            t = 1 / multiplier
+            step, _ = self._newton(y, t * c)
+            bound = (self._lower(y, step, t * c) - self.limit) / t
+        if float(c @ self._y) < float(c @ y):
+            y = self._y
+        return _Extreme(y, float(c @ y), bound, int(problem.solver_stats.num_iters or 0))
+
+    def _ranges(self, rows: Array, names: Sequence[str], keep: bool) -> Ranges:
+        """Solve both programs for each row c of values c'theta."""
+        solve = self._smallest if self.method == "newton" else self._by_cvxpy
+        N = len(rows)
+        low, high, low_bound, high_bound = (np.empty(N) for _ in range(4))
+        status, newton = np.empty(N, dtype="<U15"), np.zeros(N, dtype=np.int64)
+        for i, (row, name) in enumerate(zip(rows, names, strict=True)):
+            if not self._visible(row):
+                low[i] = low_bound[i] = -math.inf
+                high[i] = high_bound[i] = math.inf
+                status[i] = "unbounded"
+                continue
+            c = row if self._basis is None else self._basis.T @ row
+            down, up = solve(c), solve(-c)
+            low[i], low_bound[i] = down.value, min(down.bound, down.value)
+            high[i], high_bound[i] = -up.value, max(-up.bound, -up.value)
+            allowed = self.tol * max(1.0, abs(low[i]), abs(high[i]))
+            close = max(low[i] - low_bound[i], high_bound[i] - high[i]) <= allowed
+            status[i] = "certified" if close else "precision_limit"
+            newton[i] = down.newton + up.newton
+            if keep:
+                self._found += [(down.theta, f"{name} low"), (up.theta, f"{name} high")]
+        return Ranges(low, high, low_bound, high_bound, status, newton)
+
+    def _visible(self, c: Array) -> bool:
+        """Whether the data bound c'theta: without a penalty c must lie in the row space of the data."""
+        if self._basis is None:
+            return True
+        scaled = c / self._scale
+        rest = scaled - self._seen.T @ (self._seen @ scaled)
+        return bool(np.linalg.norm(rest) <= 1e-8 * np.linalg.norm(scaled))
+
+    def range(self, X: object, *, keep: bool = True) -> Ranges:
+        """Return the smallest and largest logit of each row over the set, hence its exact prediction range.
+
+        Parameters
+        ----------
+        X : (n, d) array-like
+        keep : bool
+            Remember the extremal models for :meth:`members` (two per row).
+
+        Returns
+        -------
+        Ranges
+            Logits; ``p_low`` and ``p_high`` are P(class 1).
+        """
+        rows = _matrix(X, "X", self.n_features)
+        c = np.hstack([rows, np.ones((len(rows), 1))])
+        return self._ranges(c, [f"row {i}" for i in range(len(rows))], keep)
+
+    def gap_range(self, X: object, groups: object, *, keep: bool = True) -> Ranges:
+        """Return the smallest and largest gap of mean logits between two groups over the set.
+
+        The gap is the mean logit of the group whose name sorts last minus that of the other, (1,) arrays.
+
+        Parameters
+        ----------
+        X : (n, d) array-like
+        groups : (n,) array-like of two values
+        """
+        rows = _matrix(X, "X", self.n_features)
+        found = as_groups(groups, len(rows))
+        if len(found.names) != 2:
+            raise InvalidInputError(
+                f"a gap needs two groups, and there are {len(found.names)} ({', '.join(found.names[:5])})",
+                fix="compare two groups, or one with all others",
+            )
+        order = np.argsort(found.names)
+        means = [rows[found.codes == code].mean(axis=0) for code in order]
+        c = np.append(means[1] - means[0], 0.0)
+        return self._ranges(c[None], ["gap"], keep)
+
+    def members(self) -> list[LinearModel]:
+        """Return the extremal models found so far, for :func:`rashomon_core.predict_all`."""
+        return [self._model(y, name) for y, name in self._found]
+
+    def loss(self, model: LinearModel) -> float:
+        """Return a linear model's loss on the data of the set, penalty included."""
+        w = model.coef_[0]
+        z = self._rows @ w + model.intercept_[0]
+        return float(self._s @ (np.logaddexp(0.0, z) - self._p * z) + 0.5 * self.l2 * (w @ w))
+
+    def _model(self, y: Array, name: str) -> LinearModel:
+        theta = y if self._basis is None else self._basis @ y
+        return LinearModel(theta[None, :-1].copy(), theta[-1:].copy(), self.classes_, self._loss(y), name)
+
+
+# --- checks -----------------------------------------------------------------------------------------------------
+
+
+def _matrix(X: object, what: str, width: int | None = None) -> Array:
+    rows = np.asarray(X)
+    if rows.dtype.kind not in "fbiu":
+        raise InvalidInputError(f"{what} must be numbers, got {rows.dtype}", fix="encode categories as numbers first")
+    if rows.ndim != 2 or (width is not None and rows.shape[1] != width):
+        raise InvalidInputError(f"{what} has shape {rows.shape}, expected (N, {'d' if width is None else width})")
+    rows = rows.astype(np.float64)
+    check_finite(rows)
+    return rows
+
+
+def _answers(answers: object, n: int) -> tuple[Array, Array]:
+    """Return (N,) P(class 1) and the two classes."""
+    given = np.asarray(answers)
+    if given.shape[:1] != (n,) or given.ndim > 2:
+        raise InvalidInputError(f"answers have shape {given.shape} for {n} samples", fix="give one answer per sample")
+    if given.ndim == 2 and given.shape[1] == 1:
+        given = given[:, 0]
+    if given.dtype.kind == "f":
+        p = given.astype(np.float64)
+        bad = ~((p >= 0) & (p <= 1))
+        if bad.any():
+            place = np.unravel_index(int(np.argmax(bad)), p.shape)
+            raise InvalidInputError(
+                "float answers are probabilities",
+                where=f"sample {int(place[0])}",
+                value=p[place],
+                fix="labels: .astype(int)",
+            )
+        if p.ndim == 2:
+            if p.shape[1] != 2:
+                raise InvalidInputError(f"answers have {p.shape[1]} classes", fix="linear sets are for two classes")
+            off = np.abs(p.sum(axis=1) - 1) > 1e-3
+            if off.any():
+                i = int(np.argmax(off))
+                raise InvalidInputError("answers do not sum to 1", where=f"sample {i}", value=p[i].sum())
+            p = p[:, 1] / p.sum(axis=1)
+        return p, np.array([0, 1])
+    if given.ndim == 2:
+        raise InvalidInputError(f"answers have shape {given.shape}", fix="give one label per sample")
+    classes, codes = np.unique(given, return_inverse=True)
+    if len(classes) > 2:
+        raise InvalidInputError(f"answers have {len(classes)} classes", fix="linear sets are for two classes")
+    if len(classes) < 2:
+        raise InvalidInputError(f"all answers are class {classes[0]}", fix="a set needs answers of both classes")
+    return codes.astype(np.float64), classes
+
+
+def _import_cvxpy() -> Any:
+    try:
+        import cvxpy
+    except ImportError as error:
+        raise MissingDependencyError("cvxpy", "LinearSet(method='cvxpy')", "convex") from error
+    return cvxpy
+
+
+def _sigmoid(z: Array) -> Array:
+    small = np.exp(-np.abs(z))
+    return np.asarray(np.where(z >= 0, 1.0, small) / (1 + small))
+
+
+def _entropy(q: Array) -> Array:
+    """Return -q log q, 0 at 0."""
+    return np.asarray(-q * np.log(np.where(q > 0, q, 1.0)))

@@ -53,6 +53,16 @@ class Arena:
         """Number of classes."""
         return len(self.class_names)
 
+    def positive(self, given: object) -> int:
+        """Return the index of the positive class, given by name or index; 1 when nothing is given."""
+        if given is None:
+            return 1
+        if str(given) in self.class_names:
+            return self.class_names.index(str(given))
+        if not str(given).isdigit() or int(str(given)) >= self.n_classes:
+            raise UsageError(f"positive={given!r} is none of the classes {', '.join(self.class_names)}")
+        return int(str(given))
+
     def rows(self, numbers: Array) -> Any:
         """Return inputs by row number."""
         return take(self.X, numbers)

@@ -67,7 +67,8 @@ def assemble(
     with _collected() as said:
         if size is None:  # sets of different sizes are compared at the size of the smallest
             sizes = [len(c.measure(None, ["fidelity"], limits).model_ids) for c in made]
-            size = max(1, min(sizes)) if all(sizes) else None
+            several = [s for s in sizes if s > 1]  # a set of one says nothing about others
+            size = min(several) if several else None
     agreement = _natural_agreement(run, items, widest, evaluation, shape)
     entries, last = [], None
     for c in made:
@@ -197,7 +198,7 @@ class _Checkpoint:
                 selection=self.selection,
                 metrics=metrics,
                 capacity_tol=config["capacity_tol"],
-                positive=self._positive(),
+                positive=self.arena.positive(config["positive"]),
                 missing=config["missing"],
                 fairness_threshold=config["fairness_threshold"],
                 size=size,
@@ -206,14 +207,13 @@ class _Checkpoint:
                 **limits,
             )
 
-    def _positive(self) -> int:
-        given = self.config["positive"]
-        if given is None:
-            return 1
-        names = self.arena.class_names
-        if str(given) in names:
-            return names.index(str(given))
-        return int(given)
+    def _failures(self) -> list[str]:
+        """Say what could not be trained."""
+        if not self.failed:
+            return []
+        first = self.failed[0]
+        what = "one candidate" if len(self.failed) == 1 else f"{len(self.failed)} candidates"
+        return [f"{what} could not be trained, first {first['id']}: {first['reason']}"]
 
     def entry(self, measured: Profile, agreement: dict[str, Any], oracle: Oracle, said: list[str]) -> dict[str, Any]:
         """Return what the document says of this checkpoint."""
@@ -259,7 +259,7 @@ class _Checkpoint:
                 "failed": self.failed,
                 "notes": dict(sorted(self.notes.items())),
             },
-            "warnings": list(dict.fromkeys([*measured.warnings, *said])),
+            "warnings": list(dict.fromkeys([*measured.warnings, *said, *self._failures()])),
         }
 
 

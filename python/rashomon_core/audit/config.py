@@ -34,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "surrogates": None,  # recipes; null: the default pool for the kind of data
     "exploration": {
         "retraining": {"seeds": 1, "bootstraps": 4},
-        "dropout": None,
+        "dropout": None,  # {} or true: with the settings of audit/explorations.py
         "weight_perturbation": None,
         "convex": None,
     },

@@ -29,6 +29,7 @@ from rashomon_core.workers import one_thread, parse_workers, run_tasks
 from . import checkpoints
 from .arena import Arena, make_arena
 from .config import Config, make_config
+from .explorations import plan_explorations
 from .folder import RunFolder
 from .tasks import Item, Job, torch_first, work
 
@@ -171,6 +172,7 @@ class _Stages:
     ) -> None:
         self.config, self.arena, self.run, self.recipes, self.plan = config, arena, run, recipes, plan
         self.given, self.strategy, self.workers = given, strategy, workers
+        self.explorations = plan_explorations(config, arena)
         self.recipe = None if given is not None else _target_recipe(config, arena)
 
     def go(self, threads: int | None, memory: int | str | None) -> dict[str, Any]:
@@ -369,11 +371,18 @@ class _Stages:
             test=concat(parts),
             selected=gathered.selected,
             selection=gathered.selection,
-            selection_X=parts[0],
+            group_codes=self.group_codes(),
             target_X=self.arena.rows(self.arena.target) if ours else None,
             target_y=self.arena.y[self.arena.target] if ours else None,
-            epsilon=self.config["epsilon"],
         )
+
+    def group_codes(self) -> Array:
+        """Return a group number for each evaluation row: groups in order of name, several columns crossed."""
+        rows = self.arena.evaluation
+        if not self.arena.groups:
+            return np.zeros(len(rows), dtype=np.int64)
+        texts = ["\x1f".join(str(v[i]) for v in self.arena.groups.values()) for i in rows.tolist()]
+        return np.unique(texts, return_inverse=True)[1].astype(np.int64)
 
     def items(self) -> list[Item]:
         """Return all tasks: baselines, then every candidate at every budget."""
@@ -392,6 +401,8 @@ class _Stages:
         for budget in self.config.budgets:
             for candidate in self.plan:
                 items.append(Item(f"b{budget:08d}-{candidate.id}", "retraining", budget, candidate))
+            for method, candidate, settings in self.explorations:
+                items.append(Item(f"b{budget:08d}-{candidate.id}", method, budget, candidate, settings))
         return items
 
     def seed(self, name: str) -> int:

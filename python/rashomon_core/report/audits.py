@@ -76,6 +76,10 @@ def _remarks(entry: Results) -> list[str]:
     """Say what a fidelity has to be held against, and what the range of fairness is not."""
     baselines, results = entry["baselines"], entry["results"]
     found = []
+    methods = entry["surrogates"]["by_method"]
+    if len(methods) > 1:
+        parts = [f"{name.replace('_', ' ')} {m['members']} of {m['explored']}" for name, m in methods.items()]
+        found.append(f"Members by method: {', '.join(parts)}.")
     fidelity, agreement = results.get("fidelity") or {}, baselines["natural_agreement"]
     if agreement.get("value") is not None and fidelity.get("max") is not None:
         text = (

@@ -98,7 +98,7 @@ def best(scores: Array, rows: Array, n: int) -> Array:
 def nearer(distance: Array, points: Array, centre: Array) -> Array:
     """Return the squared distance of each point to its nearest centre, once `centre` is one more of them. O(points)."""
     gap = points - centre
-    return np.minimum(distance, np.einsum("ij,ij->i", gap, gap))
+    return np.asarray(np.minimum(distance, np.einsum("ij,ij->i", gap, gap)))
 
 
 def farthest_first(points: Array, distance: Array, open_: Array, n: int) -> tuple[Array, Array]:

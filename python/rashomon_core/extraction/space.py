@@ -256,7 +256,7 @@ class FeatureSpace:
         if self.kind == "text":
             return np.empty((len(X), 0))
         if self.kind == "array":
-            return np.asarray(X.reshape(len(X), -1)[:, self.numeric], dtype=np.float64)
+            return np.asarray(X.reshape(len(X), self.n_columns)[:, self.numeric], dtype=np.float64)
         columns = [_floats(X.iloc[:, j]) for j in self.numeric]
         return np.column_stack(columns) if columns else np.empty((len(X), 0))
 
@@ -270,7 +270,7 @@ class FeatureSpace:
         if clip:
             values = np.clip(values, self.low, self.high)
         if self.kind == "array":
-            out = np.array(X).reshape(len(X), -1)
+            out = np.array(X).reshape(len(X), self.n_columns)
             out[:, self.numeric] = values
             return out.reshape(np.shape(X))
         import pandas as pd
@@ -435,7 +435,7 @@ class FeatureSpace:
         """Put inputs together: a row of `source` for each numeric column, category and group, in this order."""
         k, c = len(self.numeric), len(self.categories)
         if self.kind == "array":
-            flat = source.reshape(len(source), -1)
+            flat = source.reshape(len(source), self.n_columns)
             out = np.empty((len(rows), self.n_columns), dtype=source.dtype)
             out[:, self.numeric] = flat[rows[:, :k], self.numeric]
             for at, category in enumerate(self.categories):
@@ -451,7 +451,8 @@ class FeatureSpace:
     def _frame(self, data: dict[int, Any]) -> Any:
         import pandas as pd
 
-        frame = pd.DataFrame({j: data[j] for j in range(self.n_columns)})
+        dtypes = self._pool.dtypes  # stated, because pandas 3 turns object columns of texts into its own text dtype
+        frame = pd.DataFrame({j: pd.Series(data[j], dtype=dtypes.iloc[j]) for j in range(self.n_columns)})
         frame.columns = self._pool.columns
         return frame
 

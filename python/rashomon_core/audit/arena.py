@@ -92,9 +92,10 @@ def make_arena(config: Config, dataset: Any, *, own_target: bool) -> Arena:
     fractions = [0.0 if own_target else shares["target"], shares["pool"], shares["evaluation"]]
     whole = sum(fractions)
     wanted = [f / whole for f in fractions if f > 0]
-    parts = group_split(len(y), wanted, seed=config["seed"], split_by=dataset.split_by, stratify=y)
+    rows = len(y) if dataset.split_by is None else dataset.split_by
+    parts = group_split(rows, wanted, config["seed"], y=y)
     if own_target or shares["target"] == 0:
-        parts = [np.zeros(0, dtype=np.int64), *parts]
+        parts = (np.zeros(0, dtype=np.int64), *parts)
     target, pool, evaluation = parts
     if len(pool) == 0 or len(evaluation) == 0:
         raise InvalidInputError(f"{count(X)} rows are too few to split into target, pool and evaluation")

@@ -426,17 +426,25 @@ def _dataset(config: Config) -> Any:
 
     source = config["data"]
     if isinstance(source, str):
-        return datasets.load_named(source)
+        return datasets.load_default() if source == "arrests" else datasets.load_local(source)
     if not isinstance(source, Mapping) or "path" not in source:
         raise UsageError(f"data={source!r}: a name, or path and label of a table")
-    known = ("path", "label", "groups", "drop")
+    known = ("path", "label", "groups", "drop", "split_by")
     for key in source:
         if key not in known:
             raise UsageError(f"unknown key {key!r} in data; it has {', '.join(known)}")
+    if str(source["path"]).lower().endswith(".npz"):
+        if len(source) > 1:
+            raise UsageError("data: a .npz says itself what is label and group; give its path alone")
+        return datasets.load_arrays(source["path"])
     if "label" not in source:
         raise UsageError("data: name the column of the label, for example --label income")
     return datasets.load_table(
-        source["path"], label=source["label"], groups=source.get("groups", ()), drop=source.get("drop", ())
+        source["path"],
+        source["label"],
+        source.get("groups", ()),
+        source.get("drop", ()),
+        split_by=source.get("split_by"),
     )
 
 

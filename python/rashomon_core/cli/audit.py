@@ -28,7 +28,7 @@ def audit(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="A data set by name (arrests), or a .csv or .parquet with --label."),
+        typer.Option(metavar="NAME|FILE", help="A data set by name (arrests), a table with --label, or a .npz of X, y."),
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the true labels of FILE.")] = None,
     groups: Annotated[
@@ -152,7 +152,10 @@ def _data(data: str | None, label: str | None, given: dict[str, Any]) -> dict[st
         if not isinstance(source, dict):
             raise UsageError("--label names a column of a table. Fix: give the table with --data FILE")
         return {"data": {**source, "label": label}}
-    if Path(data).suffix.lower() not in (".csv", ".parquet", ".gz"):
+    name = data.lower()
+    if name.endswith(".npz"):
+        return {"data": {"path": data}}
+    if not name.endswith((".csv", ".csv.gz", ".tsv", ".parquet")):
         return {"data": data}
     if label is None:
         raise UsageError(f"--data {data}: name the column of the label too, for example --label income")

@@ -10,8 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rashomon_core.datasets import DATA_VARIABLE, load_example, load_local, local_data_dir, local_names
-from rashomon_core.errors import InvalidInputError, UsageError
+from rashomon_core.datasets import (
+    DATA_VARIABLE,
+    load_default,
+    load_example,
+    load_local,
+    local_data_dir,
+    local_names,
+)
+from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
 
 # --- the embedded example
 
@@ -202,8 +209,84 @@ EXPECTED = {
 }
 
 
+BIOS_COUNTS = np.fromstring(
+    "200 359 1220 91 110 212 411 118 59 269 44 766 236 804 310 47 107 47 918 1159 267 4369 633 56 181 420 546 41",
+    dtype=np.int64,
+    sep=" ",
+).tolist()
+# Kind, shape of X behind the rows, class counts, groups with their counts, sizes of train, val and test: counted with
+# awk and the csv module.
+UNLIKE_TABLES = {
+    "breastmnist": ("image", (28, 28), [210, 570], {}, (546, 78, 156)),
+    "pneumoniamnist": ("image", (28, 28), [1_583, 4_273], {}, (4_708, 524, 624)),
+    "ham10000": (
+        "image",
+        (28, 28, 3),
+        [327, 514, 1_099, 115, 1_113, 6_705, 142],
+        {"sex": {"male": 5_406, "female": 4_552}, "age_group": {"60 and over": 3_602, "under 60": 6_356}},
+        None,
+    ),
+    "sst2": ("text", (), [3_310 + 428 + 912, 3_610 + 444 + 909], {}, (6_920, 872, 1_821)),
+    "sms": ("text", (), [4_827, 747], {}, None),
+    "bias_in_bios": (
+        "text",
+        (),
+        BIOS_COUNTS,
+        {"gender": {"male": 7_473, "female": 6_527}},
+        (10_000, 2_000, 2_000),
+    ),
+}
+
+
 def test_every_name_is_expected():
-    assert local_names() == tuple(sorted(EXPECTED))
+    assert local_names() == tuple(sorted([*EXPECTED, *UNLIKE_TABLES]))
+
+
+@pytest.mark.parametrize("name", sorted(UNLIKE_TABLES))
+def test_images_and_texts(name):
+    data = _needs(name)
+    kind, shape, counts, groups, official = UNLIKE_TABLES[name]
+    assert (data.name, data.kind, len(data)) == (name, kind, sum(counts))
+    assert data.X.shape == (sum(counts), *shape)
+    assert data.X.dtype == (np.uint8 if kind == "image" else object)
+    if kind == "text":
+        assert all(isinstance(text, str) and text for text in data.X)
+    assert data.y.dtype == np.int64
+    assert np.bincount(data.y).tolist() == counts
+    assert len(data.class_names) == len(counts)
+    assert len(data.groups) == len(data)
+    assert {column: data.groups[column].value_counts().to_dict() for column in data.groups} == groups
+    if official is None:
+        assert data.official_split is None
+    else:
+        expected = ["train"] * official[0] + ["val"] * official[1] + ["test"] * official[2]
+        assert data.official_split.tolist() == expected
+
+
+def test_traps_of_images_and_texts():
+    ham = _needs("ham10000")
+    assert ham.groups.isna().sum().to_dict() == {"sex": 57, "age_group": 57}  # missing stays missing
+    assert len(set(ham.split_by)) == 7_470
+    assert ham.split_by[0] == ham.split_by[1] == "HAM_0000118"
+    sst2 = _needs("sst2")
+    assert sst2.X[6_920] == "one long string of cliches"
+    assert sum('"' in text for text in _needs("sms").X) > 100  # quotation marks are characters
+
+
+def test_damaged_images(tmp_path):
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    folder = tmp_path / "imaging"
+    folder.mkdir()
+    path = folder / "breastmnist.npz"
+    np.savez(path, train_images=np.zeros((3, 28, 28), np.uint8))
+    with pytest.raises(InvalidInputError, match=r"'train_images' is \(3, 28, 28\) and not \(546, 28, 28\)"):
+        load_local("breastmnist", tmp_path)
+    np.savez(path, train_images=np.array([{}], dtype=object))
+    with pytest.raises(InvalidInputError, match="cannot be read as an"):
+        load_local("breastmnist", tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InvalidInputError, match="cannot be read as an"):
+        load_local("breastmnist", tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
@@ -246,14 +329,41 @@ def test_arrests_file_is_the_table_of_scikit_lego():
     assert (data.y == (frame["released"] == "Yes")).all()
 
 
+def test_default_data_need_no_files(monkeypatch):
+    sklego = pytest.importorskip("sklego.datasets", reason="scikit-lego is not installed")
+    monkeypatch.setattr("rashomon_core.datasets.local.local_data_dir", lambda: None)
+    data = load_default()
+    frame = sklego.load_arrests(as_frame=True)
+    assert (data.name, data.kind, len(data)) == ("arrests", "tabular", 5_226)
+    assert list(data.X.columns) == ["colour", "year", "age", "sex", "employed", "citizen", "checks"]
+    assert (data.y == (frame["released"] == "Yes")).all()
+    assert (data.groups["colour"] == frame["colour"]).all()
+    monkeypatch.setattr(sklego, "load_arrests", lambda **_: frame.iloc[::-1])
+    with pytest.raises(InvalidInputError, match="not the one whose rows"):
+        load_default()
+    monkeypatch.setitem(sys.modules, "sklego.datasets", None)
+    with pytest.raises(MissingDependencyError, match=r"rashomon-core\[audit\]"):
+        load_default()
+
+
+def test_default_data_are_the_local_arrests():
+    pytest.importorskip("sklego.datasets", reason="scikit-lego is not installed")
+    local, default = _needs("arrests"), load_default()
+    assert list(local.X.columns) == list(default.X.columns)
+    assert (local.X.to_numpy(dtype=object) == default.X.to_numpy(dtype=object)).all()
+    assert (local.X.dtypes == default.X.dtypes).all()
+    assert (local.y == default.y).all()
+    assert (local.groups == default.groups).all(axis=None)
+
+
 def test_unknown_name_lists_the_names():
-    with pytest.raises(UsageError, match="arrests, compas") as caught:
+    with pytest.raises(UsageError, match="arrests, bias_in_bios") as caught:
         load_local("iris")
     assert caught.value.exit_code == 2
 
 
 def test_no_folder_names_the_fix(monkeypatch):
-    monkeypatch.setattr("rashomon_core.datasets.local_data_dir", lambda: None)
+    monkeypatch.setattr("rashomon_core.datasets.local.local_data_dir", lambda: None)
     with pytest.raises(InvalidInputError, match=DATA_VARIABLE) as caught:
         load_local("adult")
     assert caught.value.exit_code == 3
@@ -269,7 +379,7 @@ def test_data_dir_follows_the_variable(monkeypatch, tmp_path):
 
 def test_data_dir_beside_the_current_checkout(monkeypatch, tmp_path):
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
-    monkeypatch.setattr("rashomon_core.datasets.__file__", str(tmp_path / "lib" / "a" / "rashomon_core" / "x.py"))
+    monkeypatch.setattr("rashomon_core.datasets.local.__file__", str(tmp_path / "lib" / "a" / "b" / "c" / "x.py"))
     checkout = tmp_path / "clone"
     (checkout / "python" / "rashomon_core").mkdir(parents=True)
     (checkout / "pyproject.toml").touch()

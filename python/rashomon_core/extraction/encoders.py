@@ -111,8 +111,8 @@ class Table:
         blocks: list[Array] = []
         if self.mode == "binned":
             for k, edges in enumerate(self.edges):
-                blocks.append(_one_hot(np.where(gone[:, k], -1, np.searchsorted(edges, values[:, k], "right")),
-                                       len(edges) + 1))  # fmt: skip
+                bins = np.searchsorted(edges, values[:, k], "right")
+                blocks.append(_one_hot(np.where(gone[:, k], -1, bins), len(edges) + 1))
         else:
             blocks.append((np.where(gone, self.fill, values) - self.shift) / self.scale)
         blocks.append(gone[:, self.gaps].astype(np.float64))

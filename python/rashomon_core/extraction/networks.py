@@ -157,12 +157,12 @@ class TorchSurrogate:
 
     def predict_proba(self, X: Any) -> Array:
         """Return (n, C) float64 probabilities: softmax of the logits, taken in float64."""
-        torch = _torch()
+        torch, module = _torch(), self._fitted()
         inputs = torch.from_numpy(_floats(X))
         out = np.empty((len(inputs), self.n_classes))
         with torch.inference_mode():
             for start in range(0, len(inputs), _ROWS):
-                logits = self._logits(self._fitted(), inputs[start : start + _ROWS]).to(torch.float64)
+                logits = self._logits(module, inputs[start : start + _ROWS]).to(torch.float64)
                 out[start : start + _ROWS] = torch.softmax(logits, dim=1).numpy()
         return out
 
@@ -175,7 +175,7 @@ class TorchSurrogate:
         labels : (n,) integers
             The class whose log-score is followed, for each row.
         """
-        torch = _torch()
+        torch, module = _torch(), self._fitted()
         x, wanted = _floats(X), np.asarray(labels, dtype=np.int64)
         if wanted.shape != (len(x),) or (len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.n_classes):
             raise InvalidInputError(f"labels must be {len(x)} class indices below {self.n_classes}")
@@ -183,7 +183,7 @@ class TorchSurrogate:
         for start in range(0, len(x), _ROWS):
             part = torch.from_numpy(x[start : start + _ROWS]).requires_grad_(True)
             index = torch.from_numpy(wanted[start : start + _ROWS])
-            scores = torch.log_softmax(self._logits(self._fitted(), part), dim=1)
+            scores = torch.log_softmax(self._logits(module, part), dim=1)
             chosen = scores.gather(1, index[:, None]).sum()  # rows do not meet: the sum's gradient is each row's
             out[start : start + _ROWS] = torch.autograd.grad(chosen, part)[0].numpy()
         return out

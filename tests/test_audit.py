@@ -135,7 +135,9 @@ def test_every_strategy_spends_the_budget(people: Any, tmp_path: Path, strategy:
 
 @pytest.mark.parametrize("answer", ["proba", "topk:1", "round:1", "logits"])
 def test_soft_answers_reach_soft_surrogates(people: Any, tmp_path: Path, answer: str) -> None:
-    done = audit(people, tmp_path / "run", answer=answer, surrogates=[{"family": "logistic", "answers": "soft"}, "tree"])
+    done = audit(
+        people, tmp_path / "run", answer=answer, surrogates=[{"family": "logistic", "answers": "soft"}, "tree"]
+    )
     assert any("soft" in m for m in rc.open_predictions(done.folder / "budget-80" / "preds.npy").model_ids)
 
 

@@ -28,7 +28,9 @@ def audit(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="A data set by name (arrests), a table with --label, or a .npz of X, y."),
+        typer.Option(
+            metavar="NAME|FILE", help="A data set by name (arrests), a table with --label, or a .npz of X, y."
+        ),
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the true labels of FILE.")] = None,
     groups: Annotated[

@@ -157,7 +157,11 @@ class Jacobian(StrategyBase):
     def _gradient(self, state: QueryState, X: Any, labels: Array, scale: Array) -> Array:
         models = list(state.surrogates())
         space = state.space
-        if models and all(callable(getattr(model, "gradient", None)) for model in models):
+        # a surrogate of ours has the method whatever its family, and says whether it works on these rows
+        if models and all(
+            callable(getattr(model, "gradient", None)) and getattr(model, "differentiable", lambda rows: True)(X)
+            for model in models
+        ):
             total = np.zeros((len(X), len(space.numeric)))
             for at, model in enumerate(models):
                 g = np.asarray(model.gradient(X, labels), dtype=np.float64).reshape(len(X), -1)

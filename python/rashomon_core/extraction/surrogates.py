@@ -93,6 +93,10 @@ class Surrogate:
         out[:, self.classes] = p
         return out
 
+    def differentiable(self, X: Any) -> bool:
+        """Return whether :meth:`gradient` works on rows like these."""
+        return isinstance(self.model, TorchSurrogate) and not is_frame(X) and not is_text(X)
+
     def gradient(self, X: Any, labels: Any) -> Array:
         """Return d log P(label) / dx for numeric rows, (n, ...) float64: networks only.
 
@@ -102,8 +106,9 @@ class Surrogate:
             When the model is not a network, or rows are not numeric arrays.
         """
         X = as_rows(X)
-        if not isinstance(self.model, TorchSurrogate) or is_frame(X) or is_text(X):
+        if not self.differentiable(X):
             raise UsageError("gradients are those of networks (torch_mlp, cnn, factory) with respect to numeric rows")
+        assert isinstance(self.model, TorchSurrogate)
         if isinstance(self.encoder, encoders.Images):
             slope = self.model.gradient(self.encoder.transform(X), labels).astype(np.float64)
             return np.asarray((np.moveaxis(slope, 1, 3) / self.encoder.scale).reshape(X.shape))

@@ -49,8 +49,10 @@ ACTIVE: dict[str, Any] = {
     "entropy": "entropy",
     "margin": "margin",
     "least confidence": "least_confidence",
-    "committee (KL)": "committee",
-    "k-center": "k_center",
+    "committee, vote entropy": "committee",
+    "committee, KL": {"name": "committee", "measure": "kl"},
+    "k-center, one scale for all pixels": {"name": "k_center", "scale": "common"},
+    "k-center, each pixel standardised": {"name": "k_center", "scale": "column"},
     "knockoff adaptive": "knockoff",
 }
 ACTIVE_BUDGETS = (100, 200, 300)
@@ -58,7 +60,7 @@ ACTIVE_RECORDED = {
     "random": (0.856, 0.910, 0.929),
     "entropy": (0.892, 0.923, 0.932),
     "margin": (0.905, 0.931, 0.933),
-    "k-center": (0.902, 0.931, 0.934),
+    "k-center, one scale for all pixels": (0.902, 0.931, 0.934),
 }
 
 
@@ -109,7 +111,7 @@ def one_seed(seed: int) -> dict[tuple[str, str, int], tuple[float, float]]:
     found = {}
     for table, sources, budgets in (("source", SOURCES, BUDGETS), ("active", ACTIVE, ACTIVE_BUDGETS)):
         for name, spec in sources.items():
-            members = 5 if spec == "committee" else 1
+            members = 5 if name.startswith("committee") else 1
             c = Collector(
                 spec, ask, n_classes=10, pool=X[pool], seed=seed, committee=partial(committee, members), initial=20
             )

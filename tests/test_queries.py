@@ -459,6 +459,15 @@ def test_encoding() -> None:
     assert space.encode(strange)[:, 4:6].sum(axis=1).tolist() == [0, 1]
     X, space = pool_of("mixed array")
     np.testing.assert_array_equal(space.encode(X)[:, 5:8], X[:, 1:4])
+    X, space = pool_of("numbers")
+    points, common = space.encode(X, "column"), space.encode(X, "common")
+    np.testing.assert_array_equal(space.encode(X), points)
+    np.testing.assert_allclose(common, points * space.std / np.sqrt(np.mean(space.std**2)))
+    with pytest.raises(UsageError, match="scale"):
+        space.encode(X, "big")
+    X, space = pool_of("images")
+    np.testing.assert_array_equal(space.encode(X), space.encode(X, "common"))
+    assert not np.array_equal(space.encode(X), space.encode(X, "column"))
     texts, space = pool_of("texts")
     points = space.encode(texts)
     assert points.shape == (N, 256)
@@ -521,6 +530,14 @@ def test_ties_go_to_the_lowest_row(values: list[int], n: int, random: Any) -> No
     assert active.best(np.array(values, float), np.array(rows), n).tolist() == naive.top(values, rows, n)
 
 
+@given(st.lists(st.integers(0, 7), min_size=2, max_size=9).filter(any), st.randoms())
+def test_the_same_shares_in_another_order_tie(counts: list[int], random: Any) -> None:
+    shuffled = random.sample(counts, len(counts))
+    p = np.array([counts, shuffled]) / sum(counts)
+    assert len(set(active.entropy_scores(p).tolist())) == 1
+    assert len(set(active.margin_scores(p).tolist())) == 1
+
+
 @given(hnp.arrays(np.float64, (15, 2), elements=st.integers(-2, 2).map(float)), st.integers(1, 10), st.integers(1, 3))
 def test_k_center_is_the_slow_loop(points: Array, n: int, m: int) -> None:
     distance = np.full(15, np.inf)
@@ -531,15 +548,15 @@ def test_k_center_is_the_slow_loop(points: Array, n: int, m: int) -> None:
     assert chosen.tolist() == naive.k_center(points, points[:m], np.flatnonzero(open_).tolist(), n)
 
 
-@pytest.mark.parametrize("name", ["entropy", "margin", "least_confidence", "committee", "vote_entropy"])
+@pytest.mark.parametrize("name", ["entropy", "margin", "least_confidence", "committee", "kl"])
 def test_pool_strategies_choose_what_the_slow_loops_choose(name: str) -> None:
-    given_ = {"name": "committee", "measure": "vote_entropy"} if name == "vote_entropy" else name
+    given_ = {"name": "committee", "measure": "kl"} if name == "kl" else name
     score: dict[str, Callable[[Array, int], float]] = {
         "entropy": lambda p, i: naive.entropy(naive.mean_over_members(p, i)),
         "margin": lambda p, i: naive.margin(naive.mean_over_members(p, i)),
         "least_confidence": lambda p, i: naive.confidence(naive.mean_over_members(p, i)),
-        "committee": naive.divergence,
-        "vote_entropy": naive.vote_entropy,
+        "committee": naive.vote_entropy,
+        "kl": naive.divergence,
     }
     c = collector(given_)
     c.collect(20)
@@ -765,8 +782,9 @@ def test_specs() -> None:
         ({"name": "mixup", "source": "sky"}, "'pool' or 'answered'"),
         ({"name": "mixup", "seeds": 1}, "at least 2"),
         ({"name": "jacobian", "step": -1}, "above 0"),
-        ({"name": "committee", "measure": "x"}, "one of kl"),
+        ({"name": "committee", "measure": "x"}, "one of vote_entropy"),
         ({"name": "entropy", "candidates": 0}, "1 or more"),
+        ({"name": "k_center", "scale": "big"}, "'column' or 'common'"),
         ({"name": "jacobian", "step": "wide"}, "jacobian"),
         (3, "is no strategy"),
     ):

@@ -49,7 +49,7 @@ def entropy_scores(proba: Array) -> Array:
     >>> entropy_scores(np.array([[0.5, 0.5], [1.0, 0.0]])).tolist()
     [1.0, 0.0]
     """
-    p = np.maximum(np.asarray(proba, dtype=np.float64), 0.0)
+    p = np.sort(np.maximum(np.asarray(proba, dtype=np.float64), 0.0), axis=1)  # so that equal shares tie exactly
     return np.asarray(np.abs(np.sum(p * np.log2(np.where(p > 0, p, 1.0)), axis=1)))
 
 
@@ -97,8 +97,12 @@ def best(scores: Array, rows: Array, n: int) -> Array:
 
 def nearer(distance: Array, points: Array, centre: Array) -> Array:
     """Return the squared distance of each point to its nearest centre, once `centre` is one more of them. O(points)."""
-    gap = points - centre
-    return np.asarray(np.minimum(distance, np.einsum("ij,ij->i", gap, gap)))
+    out = np.empty_like(distance)
+    step = max(1, 32_768 // max(1, points.shape[1]))  # differences stay in the cache
+    for first in range(0, len(points), step):
+        gap = points[first : first + step] - centre
+        np.einsum("ij,ij->i", gap, gap, out=out[first : first + step])
+    return np.minimum(distance, out)
 
 
 def farthest_first(points: Array, distance: Array, open_: Array, n: int) -> tuple[Array, Array]:
@@ -230,9 +234,10 @@ class Committee(_Scored):
 
     Parameters
     ----------
-    measure : "kl" or "vote_entropy"
-        :func:`divergence_scores`, or :func:`vote_entropy_scores`, which has many ties when members are few (and ties
-        go to the lowest pool row).
+    measure : "vote_entropy" or "kl"
+        :func:`vote_entropy_scores`, which has many ties when members are few (and ties go to the lowest pool row: a
+        pool should be in no order), or :func:`divergence_scores`, which has none but follows members that are sure
+        of themselves on little evidence (docs/queries.md has figures).
     candidates : int, optional
         As in :class:`Entropy`.
 
@@ -243,9 +248,9 @@ class Committee(_Scored):
 
     name = "committee"
     members = 2
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {"measure": ("kl", "vote_entropy")}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"measure": ("vote_entropy", "kl")}
 
-    def __init__(self, measure: str = "kl", candidates: int | None = None) -> None:
+    def __init__(self, measure: str = "vote_entropy", candidates: int | None = None) -> None:
         super().__init__(candidates)
         if measure not in self.choices["measure"]:
             raise UsageError(f"committee: measure is {measure!r}, it is one of {', '.join(self.choices['measure'])}")
@@ -259,6 +264,13 @@ class Committee(_Scored):
 class KCenter(StrategyBase):
     """Greedy k-center: each next pool row is the one farthest from all that were asked (:func:`farthest_first`).
 
+    Parameters
+    ----------
+    scale : "column" or "common", optional
+        See :meth:`FeatureSpace.encode`; "common" for columns that share a unit.
+
+    Notes
+    -----
     Distances are Euclidean on `space.encode`: standardised numbers, 0/1 categories. Needs no surrogates: its seed round
     gives the first centres (with none, the row nearest to the mean is first). Ties go to the lowest pool row. The
     sequence does not depend on how it is cut into rounds. O(pool * d) for each row; the encoded pool is kept.
@@ -268,24 +280,24 @@ class KCenter(StrategyBase):
     adaptive = True
     from_pool = True
 
-    def __init__(self) -> None:
+    def __init__(self, scale: str | None = None) -> None:
+        if scale not in (None, "column", "common"):
+            raise UsageError(f"k_center: scale is {scale!r}, it is 'column' or 'common'")
+        self.scale = scale
         self._pool: Any = None
         self._points = np.empty((0, 0))
         self._distance = np.empty(0)
         self._counted = 0  # inputs of the state that are in the distances
-
-    def __repr__(self) -> str:
-        return "KCenter()"
 
     def propose(self, state: QueryState, n: int) -> Proposal:
         """Return the n pool rows that farthest-first picks next."""
         open_rows(state, n, self.name)
         asked = 0 if state.X is None else len(state.X)
         if state.pool is not self._pool or asked < self._counted:
-            self._pool, self._points = state.pool, state.space.encode(state.pool)
+            self._pool, self._points = state.pool, state.space.encode(state.pool, self.scale)
             self._distance, self._counted = np.full(len(self._points), np.inf), 0
         if asked > self._counted:
-            for centre in state.space.encode(take(state.X, np.arange(self._counted, asked))):
+            for centre in state.space.encode(take(state.X, np.arange(self._counted, asked)), self.scale):
                 self._distance = nearer(self._distance, self._points, centre)
         chosen, self._distance = farthest_first(self._points, self._distance, ~state.used, n)
         self._counted = asked + n  # a collector asks for all that was proposed before it comes back

@@ -280,23 +280,35 @@ class FeatureSpace:
             data[j] = pd.Series(values[:, at]).astype(self._pool.dtypes.iloc[j])
         return self._frame(data)
 
-    def encode(self, X: Any) -> Array:
+    def encode(self, X: Any, scale: str | None = None) -> Array:
         """Return rows as points for distances, (n, d) float64.
 
         Numbers are standardised with the pool's mean and deviation (a missing one is the mean, so 0; a constant column
         is only centred), each value of a category is a 0/1 column (missing and unseen values are 0 in all), one-hot
         groups stay as they are. Texts: hashed TF-IDF of words, 256 columns, unit length (needs scikit-learn).
 
+        Parameters
+        ----------
+        X : n rows
+        scale : "column" or "common", optional
+            Divide each numeric column by its own deviation, or all by one, the root of the mean variance: where columns
+            share a unit, a rarely used one should not weigh as much as the others. Default: "common" for pixels (inputs
+            of more than one dimension), else "column".
+
         Raises
         ------
         InvalidInputError
             When X has other columns than the pool.
         """
+        if scale not in (None, "column", "common"):
+            raise UsageError(f"scale is {scale!r}, it is 'column' or 'common'")
         self.check(X)
         if self.kind == "text":
             return self._encode_texts(X)
-        scale = np.where(self.std > 0, self.std, 1.0)
-        parts = [np.nan_to_num((self.numbers(X) - np.nan_to_num(self.mean)) / scale)]
+        std = np.nan_to_num(self.std)
+        if scale == "common" or (scale is None and len(self.shape) > 1):
+            std = np.full(std.shape, np.sqrt(np.mean(std**2)) if len(std) else 1.0)
+        parts = [np.nan_to_num((self.numbers(X) - np.nan_to_num(self.mean)) / np.where(std > 0, std, 1.0))]
         for category in self.categories:
             column = X.iloc[:, category.column] if self.kind == "frame" else X[:, category.column]
             codes = _codes(column, category.values)

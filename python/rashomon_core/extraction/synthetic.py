@@ -140,11 +140,12 @@ class Mixup(StrategyBase):
         if seeds is not None and (source != "pool" or seeds < 2):
             raise UsageError("mixup: seeds is a number of pool rows, at least 2, and goes with source='pool'")
         self.alpha, self.source, self.seeds = float(alpha), source, seeds
-        self.adaptive = source == "answered"
         self._known: Any = None
 
-    def __repr__(self) -> str:
-        return f"Mixup(alpha={self.alpha}, source={self.source!r}, seeds={self.seeds})"
+    @property
+    def adaptive(self) -> bool:  # type: ignore[override]
+        """Whether parents are answered inputs."""
+        return self.source == "answered"
 
     def propose(self, state: QueryState, n: int) -> Proposal:
         """Return n new points between parents."""

@@ -51,6 +51,7 @@ def stop_when(folder: Path, config: Path, reached: Callable[[Path], bool], numbe
 
 
 @POSIX
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_killed_three_times_ends_in_the_same_bytes(tmp_path: Path, workers: int) -> None:
     config = small_config(tmp_path, strategy="entropy")
@@ -83,23 +84,25 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert run("--config", config, "--run", folder, "--quiet").returncode == 0
 
 
+CASES = (
+    (["--budget", "0"], 2, "budget=0"),
+    (["--budget", "2"], 5, "fewer than the 2 classes"),
+    (["--budget", "100000"], 5, "different inputs"),
+    (["--data", "none.csv", "--label", "y"], 3, "none.csv"),
+    (["--data", "arests"], 2, "arests"),
+    (["--data", "people.csv"], 2, "--label"),
+    (["--strategy", "natual"], 2, "did you mean 'natural'"),
+    (["--target", "nomodule:thing"], 2, "cannot be imported"),
+    (["--defence", "nois:.1"], 2, "did you mean 'noise'"),
+    (["--exploration", "dropout:rate=.1"], 2, "did you mean 'rates'"),
+    (["--fail-above", "nothing=1"], 2, "--fail-above"),
+)
+
+
 def test_exit_codes_and_messages(tmp_path: Path) -> None:
     config = small_config(tmp_path)
-    folder = tmp_path / "run"
-    for arguments, code, text in (
-        (["--budget", "0"], 2, "budget=0"),
-        (["--budget", "2"], 5, "fewer than the 2 classes"),
-        (["--budget", "100000"], 5, "different inputs"),
-        (["--data", "none.csv", "--label", "y"], 3, "none.csv"),
-        (["--data", "arests"], 2, "arests"),
-        (["--data", "people.csv"], 2, "--label"),
-        (["--strategy", "natual"], 2, "did you mean 'natural'"),
-        (["--target", "nomodule:thing"], 2, "cannot be imported"),
-        (["--defence", "nois:.1"], 2, "did you mean 'noise'"),
-        (["--exploration", "dropout:rate=.1"], 2, "did you mean 'rates'"),
-        (["--fail-above", "nothing=1"], 2, "--fail-above"),
-    ):
-        done = run("--config", config, "--run", folder, *arguments)
+    for k, (arguments, code, text) in enumerate(CASES):
+        done = run("--config", config, "--run", tmp_path / f"run{k}", *arguments)
         assert (done.returncode, text in done.stderr, done.stdout) == (code, True, ""), (arguments, done)
     config.write_text('{"epsilonn": 1}')
     done = run("--config", config)

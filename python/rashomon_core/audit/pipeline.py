@@ -18,7 +18,8 @@ from rashomon_core import tiles
 from rashomon_core.errors import AnswersError, InvalidInputError, UsageError
 from rashomon_core.exploration.retraining import Candidate, plan_retraining
 from rashomon_core.extraction.answers import Answers
-from rashomon_core.extraction.oracle import Oracle
+from rashomon_core.extraction.defences import make_defence
+from rashomon_core.extraction.oracle import Oracle, make_output
 from rashomon_core.extraction.queries import Collector, FeatureSpace, make_strategy
 from rashomon_core.extraction.recipes import Recipe, default_recipes, make_recipe
 from rashomon_core.extraction.rows import concat, row_hashes, take
@@ -26,7 +27,7 @@ from rashomon_core.extraction.surrogates import fit_surrogate
 from rashomon_core.extraction.target import Target
 from rashomon_core.workers import one_thread, parse_workers, run_tasks
 
-from . import checkpoints
+from . import checkpoints, embeddings
 from .arena import Arena, make_arena
 from .config import Config, make_config
 from .explorations import plan_explorations
@@ -114,7 +115,10 @@ def run_audit(
     """
     config = config if isinstance(config, Config) and not settings else make_config(config, **settings)
     count = parse_workers(workers)
-    strategy_name = make_strategy(config["strategy"]).name  # unknown names end here, before any work
+    strategy_name = make_strategy(config["strategy"]).name  # what is unknown ends here, before any work
+    make_output(config["answer"])
+    for spec in config["defences"]:
+        make_defence(spec)
     dataset = _dataset(config) if data is None else data
     given = _given_target(config, target, dataset)
     arena = make_arena(config, dataset, own_target=given is not None)
@@ -173,10 +177,14 @@ class _Stages:
         self.config, self.arena, self.run, self.recipes, self.plan = config, arena, run, recipes, plan
         self.given, self.strategy, self.workers = given, strategy, workers
         self.explorations = plan_explorations(config, arena)
+        self.texts: embeddings.Texts | None = None
         self.recipe = None if given is not None else _target_recipe(config, arena)
 
     def go(self, threads: int | None, memory: int | str | None) -> dict[str, Any]:
         """Go through all stages and return the document, which is committed by then."""
+        recipes = [*self.recipes, *(c.recipe for _, c, _ in self.explorations)]
+        if embeddings.needed(recipes if self.recipe is None else [*recipes, self.recipe]):
+            self.texts = embeddings.prepare(self.run, self.arena.X, self.workers)
         target = self.target()
         oracle = Oracle(
             target,
@@ -372,6 +380,7 @@ class _Stages:
             selected=gathered.selected,
             selection=gathered.selection,
             group_codes=self.group_codes(),
+            texts=self.texts,
             target_X=self.arena.rows(self.arena.target) if ours else None,
             target_y=self.arena.y[self.arena.target] if ours else None,
         )

@@ -19,6 +19,7 @@ from rashomon_core.extraction.rows import take
 from rashomon_core.extraction.surrogates import Surrogate, fit_surrogate
 from rashomon_core.workers import one_thread
 
+from .embeddings import Texts, recall
 from .folder import commit
 
 __all__ = ["Item", "Job", "narrow", "work"]
@@ -67,6 +68,8 @@ class Job:
         Answers to the selection rows.
     group_codes : (n,) int64
         Group of each evaluation row.
+    texts : Texts, optional
+        Where sentence embeddings are kept, when recipes learn from them.
     target_X, target_y : training data of the target, for baselines
     """
 
@@ -80,6 +83,7 @@ class Job:
     selected: dict[int, int]
     selection: Answers
     group_codes: Array
+    texts: Texts | None = None
     target_X: Any = None
     target_y: Array | None = None
 
@@ -109,6 +113,7 @@ def work(job: Job, item: Item) -> str:
     started = time.perf_counter()
     file = Path(job.folder) / "work" / f"{item.name}.npy"
     torch_first(item.candidate.recipe)
+    recall(job.texts)
     try:
         with one_thread():
             ids, scores, facts = _METHODS[item.method](job, item)

@@ -21,7 +21,7 @@ from .ledger import Entry, Ledger
 from .rows import as_rows, row_hashes, take
 from .target import Target
 
-__all__ = ["Oracle"]
+__all__ = ["Oracle", "make_output"]
 
 Array = npt.NDArray[Any]
 CACHES = ("free", "charged", "off")
@@ -84,7 +84,7 @@ class Oracle:
         self.n_classes, self.class_names = target.n_classes, target.class_names
         self.output, self.budget, self.cache = output, None if budget is None else int(budget), cache
         self.defences = tuple(make_defence(spec, seed=seed) for spec in defences)
-        last = _output(output)
+        last = make_output(output)
         chain = self.defences if last is None else (*self.defences, last)
 
         def defended(X: Any) -> Array:
@@ -245,7 +245,8 @@ class Oracle:
         return Answers(labels, np.where(sums > 0, proba / np.where(sums > 0, sums, 1.0), 1.0 / C), raw, C)
 
 
-def _output(output: str) -> Defence | None:
+def make_output(output: str) -> Defence | None:
+    """Return what an output does behind the last defence, None for nothing; see :class:`Oracle`."""
     name, _, parameter = output.partition(":")
     if output in ("proba", "logits"):
         return None

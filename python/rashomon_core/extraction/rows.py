@@ -109,6 +109,8 @@ def row_hashes(X: Any) -> list[str]:
         return [_digest(line.encode("utf-8", "surrogatepass")) for line in lines]
     if is_text(X):
         return [_digest(str(text).encode("utf-8", "surrogatepass")) for text in X]
+    if not len(X):
+        return []
     values = np.ascontiguousarray(X, dtype=np.float64).reshape(len(X), -1) + 0.0  # -0.0 becomes 0.0
     values[np.isnan(values)] = np.nan
     return [_digest(row.tobytes()) for row in values]

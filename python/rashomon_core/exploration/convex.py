@@ -107,10 +107,8 @@ class Ranges:
     def max_gap(self) -> float:
         """Largest distance between a bound and what is attained, over the bounded rows."""
         finite = self.status != "unbounded"
-        both = np.maximum(
-            self.low - self.low_bound, self.high_bound - self.high, where=finite, out=np.zeros(len(finite))
-        )
-        return float(both.max(initial=0.0))
+        below, above = (self.low[finite] - self.low_bound[finite]), (self.high_bound[finite] - self.high[finite])
+        return float(np.maximum(below, above).max(initial=0.0))
 
 
 @dataclass

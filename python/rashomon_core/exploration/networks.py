@@ -112,13 +112,12 @@ def check_finite(X: Array) -> None:
 def _chosen(layers: Sequence[str] | None, default: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     if layers is None:
         if not default:
-            names = f" Fix: name it in layers (it has {', '.join(known)}): then features are masked" if known else ""
+            fix = f" Fix: name it in layers (it has {', '.join(known)}): then features are masked" if known else ""
             raise UsageError(
-                "the model has no maskable layers: masks multiply the inputs of weighted layers behind the first."
-                + names
+                f"the model has no maskable layers: masks multiply the inputs of weighted layers behind the first.{fix}"
             )
         return tuple(default)
-    names: list[str] = [layers] if isinstance(layers, str) else list(layers)
+    names = [layers] if isinstance(layers, str) else list(layers)
     for name in names:
         if name not in known:
             raise UsageError(f"layer {name!r} is not one of the weighted layers {', '.join(known) or '(none)'}")

@@ -155,8 +155,8 @@ def section(name: str, documents: Sequence[dict[str, Any]]) -> str:
             f"### {name}",
             "",
             f"{data['rows']:,} rows, {len(data['class_names'])} classes, groups: {groups}. Target "
-            f"`{audit['target']['name']}`, accuracy {accuracy}; two trainings of it agree on {agreement} (on bootstraps "
-            f"{boots}); majority class {majority}. Epsilon {audit['configuration']['epsilon']}.",
+            f"`{audit['target']['name']}`, accuracy {accuracy}; two trainings of it agree on {agreement} ("
+            f"bootstraps {boots}); majority class {majority}. Epsilon {audit['configuration']['epsilon']}.",
             "",
             "| budget | set | noise of epsilon | fidelity, least | most | ambiguity | "
             f"of {matched or 'm'} | discrepancy | capacity, bits | parity gap, least | most | target |",

@@ -15,17 +15,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._cpu import isa_active, isa_available, isa_select
     from .accumulate import MultiplicityAccumulator
+    from .audit import Audit, run_audit
     from .errors import (
+        AnswersError,
         InvalidInputError,
         LabelTypeError,
         MissingDependencyError,
         OutputError,
+        QueryBudgetExceeded,
         RashomonError,
         SelectedOnEvaluationWarning,
+        TargetError,
         UncertifiedError,
         UncertifiedWarning,
         UsageError,
     )
+    from .extraction.oracle import Oracle
+    from .extraction.target import Target
     from .metrics.capacity import channel_capacity, rashomon_capacity
     from .metrics.decisions import (
         ambiguity,
@@ -71,17 +77,23 @@ __version__ = "0.1.0"
 _HOME = {
     "_cpu": ("isa_active", "isa_available", "isa_select"),
     "accumulate": ("MultiplicityAccumulator",),
+    "audit": ("Audit", "run_audit"),
     "errors": (
+        "AnswersError",
         "InvalidInputError",
         "LabelTypeError",
         "MissingDependencyError",
         "OutputError",
+        "QueryBudgetExceeded",
         "RashomonError",
         "SelectedOnEvaluationWarning",
+        "TargetError",
         "UncertifiedError",
         "UncertifiedWarning",
         "UsageError",
     ),
+    "extraction.oracle": ("Oracle",),
+    "extraction.target": ("Target",),
     "metrics.capacity": ("channel_capacity", "rashomon_capacity"),
     "metrics.joint": ("joint_capacity",),
     "metrics.decisions": (

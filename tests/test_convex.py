@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import naive_exploration as naive
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 import rashomon_core as rc
-from rashomon_core.errors import InvalidInputError, UsageError
+from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
 from rashomon_core.exploration import LinearSet
 
 Array = npt.NDArray[Any]
@@ -262,3 +263,11 @@ def test_bad_input() -> None:
     for groups in (np.zeros(len(X), int), np.arange(len(X)) % 3):
         with pytest.raises(InvalidInputError, match="two groups"):
             near.gap_range(X, groups)
+
+
+def test_cvxpy_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = data()
+    monkeypatch.setitem(sys.modules, "cvxpy", None)
+    LinearSet(X, y, epsilon=0.1).range(X[:1])
+    with pytest.raises(MissingDependencyError, match=r"rashomon-core\[convex\]"):
+        LinearSet(X, y, epsilon=0.1, method="cvxpy").range(X[:1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,8 @@ import numpy.typing as npt
 import pytest
 
 import rashomon_core as rc
-from rashomon_core.errors import InvalidInputError, UsageError
-from rashomon_core.exploration import DropoutExplorer
+from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
+from rashomon_core.exploration import DropoutExplorer, Goal, perturb
 from rashomon_core.exploration.dropout import PUBLISHED_RATES
 
 Array = npt.NDArray[Any]
@@ -390,3 +391,16 @@ def test_bad_modules_and_samples() -> None:
         DropoutExplorer(nn.Sequential(nn.Conv1d(5, 4, 1), nn.Conv1d(4, 2, 1)), rates=[0.1]).predict_proba(
             X[:3, :, None]
         )
+
+
+def test_torch_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Module:
+        def parameters(self) -> None: ...
+
+        def state_dict(self) -> None: ...
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependencyError, match=r"rashomon-core\[torch\]"):
+        DropoutExplorer(Module())
+    with pytest.raises(MissingDependencyError, match=r"rashomon-core\[torch\]"):
+        perturb(Module(), [[0.0]], [0], goal=Goal.sample(np.zeros(1), 0), epsilon=0.1)

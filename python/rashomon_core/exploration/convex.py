@@ -167,7 +167,7 @@ class LinearSet:
     Notes
     -----
     Cost: a Newton step is N d^2 flops; a row takes two programs of about ten steps. Models that are returned are
-    checked in NumPy: loss <= limit to 4 ulp of the sum's rounding; one a hair outside is drawn towards the optimum
+    checked in NumPy: loss <= limit (1 + 1e-12); one a hair outside is drawn towards the optimum
     until it is inside, which convexity allows.
 
     References

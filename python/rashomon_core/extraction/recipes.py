@@ -358,7 +358,7 @@ def input_kind(X: Any) -> Kind:
 
 
 def default_recipes(X: Any = None, kind: Kind | None = None) -> tuple[Recipe, ...]:
-    """Return a pool of recipes for inputs of this kind; each is cheap, and soft answers stand beside hard ones.
+    """Return a pool of recipes for inputs of this kind, soft answers beside hard ones where they are cheap.
 
     Parameters
     ----------
@@ -392,7 +392,7 @@ def default_recipes(X: Any = None, kind: Kind | None = None) -> tuple[Recipe, ..
         family = FAMILIES[spec["family"]]
         if family.missing() is None:
             pool.append(make_recipe(spec))
-            if family.soft:
+            if family.soft and "answers" not in spec:
                 pool.append(make_recipe({**spec, "answers": "soft"}))
     return tuple(pool)
 
@@ -409,11 +409,13 @@ _POOLS: dict[str, list[dict[str, Any]]] = {
         {"family": "mlp"},
     ],
     "image": [
-        {"family": "image_logistic"},
-        {"family": "image_forest", "depth": 12},
-        {"family": "image_mlp"},
+        # Weighted rows are as many as classes for each image: networks learn soft answers without them.
+        {"family": "image_logistic", "answers": "hard"},
+        {"family": "image_forest", "depth": 12, "answers": "hard"},
+        {"family": "image_mlp", "answers": "hard"},
         {"family": "cnn"},
         {"family": "cnn", "channels": [8, 16], "hidden": [32]},
+        {"family": "cnn", "channels": [], "hidden": [64]},
     ],
     "text": [
         {"family": "tfidf_logistic"},

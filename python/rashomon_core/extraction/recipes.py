@@ -185,6 +185,7 @@ FAMILIES: Mapping[str, Family] = {
     "tfidf_nb": _family("text", {"alpha": (0.1, _positive), **_TFIDF}, seeded=False),
     "tfidf_mlp": _family("text", {**_MLP, "epochs": (20, _whole), **_TFIDF}),
     "embedding_logistic": _family("text", {**_LINEAR, "C": (10.0, _positive)}, seeded=False, needs=_MINILM),
+    "embedding_network": _family("text", {"hidden": ([32], _widths), **_TORCH}, needs=_MINILM),
     "embedding_mlp": _family("text", {**_MLP, "epochs": (50, _whole)}, needs=_MINILM),
 }
 
@@ -421,8 +422,9 @@ _POOLS: dict[str, list[dict[str, Any]]] = {
         {"family": "tfidf_logistic"},
         {"family": "tfidf_logistic", "ngrams": 2, "features": 20000},
         {"family": "tfidf_nb"},
-        {"family": "tfidf_mlp"},
+        {"family": "tfidf_mlp", "answers": "hard"},
         {"family": "embedding_logistic"},
-        {"family": "embedding_mlp"},
+        {"family": "embedding_network"},
+        {"family": "embedding_network", "hidden": []},
     ],
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -86,7 +88,10 @@ def test_families_on_embeddings(monkeypatch):
     labels = np.arange(60) % 2
     remember(texts, rng.normal(size=(60, WIDTH)) + labels[:, None])
     monkeypatch.setattr(recipes.Family, "missing", lambda self: None)
-    for family in ("embedding_logistic", "embedding_mlp"):
+    families = ["embedding_logistic", "embedding_mlp"]
+    if importlib.util.find_spec("torch") is not None:
+        families.append("embedding_network")
+    for family in families:
         surrogate = fit_surrogate(family, texts, Answers.of_labels(labels, 2), seed=0)
         assert (surrogate.predict_proba(texts).argmax(axis=1) == labels).all()
         assert (surrogate.predict_proba(embed(texts)) == surrogate.predict_proba(texts)).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import subprocess
 import sys
 
@@ -171,6 +172,8 @@ def test_images_and_soft_recipes():
     for images in (X, X[..., 0]):
         surrogate = fit_surrogate(small, images, answers, seed=0)
         assert (surrogate.predict_proba(images).argmax(axis=1) == labels).mean() > 0.95
+    back = pickle.loads(pickle.dumps(surrogate))
+    assert back.predict_proba(images).tobytes() == surrogate.predict_proba(images).tobytes()
     assert surrogate.gradient(X[:3, ..., 0], labels[:3]).shape == (3, 28, 28)
     # Pooling stops at a single pixel.
     module = cnn_factory([2, 2, 2, 2, 2, 2], [])((1, 8, 8), 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import warnings
@@ -135,8 +136,9 @@ def test_an_estimator_has_its_own_parameters():
 @pytest.mark.parametrize("kind", ["tabular", "image", "text"])
 def test_default_pools(kind):
     pool = default_recipes(kind=kind)
-    assert len({recipe.name for recipe in pool}) == len(pool) >= 5
-    assert {recipe.answers for recipe in pool} == {"hard", "soft"}
+    assert len({recipe.name for recipe in pool}) == len(pool) >= 3
+    without_torch = kind == "image" and FAMILIES["cnn"].missing() is not None
+    assert {recipe.answers for recipe in pool} == ({"hard"} if without_torch else {"hard", "soft"})
     assert all(FAMILIES[recipe.family].kind == kind for recipe in pool)
     assert all(make_recipe(recipe.to_dict()) == recipe for recipe in pool)
 
@@ -490,3 +492,23 @@ def test_the_global_random_state_is_left_alone():
 
 def test_recipes_compare_by_value():
     assert make_recipe("tree") == Recipe("tree-hard", "tree", {"depth": 8, "min_leaf": 1})
+
+
+def test_surrogates_travel_between_processes():
+    X, answers = people(60)
+    for recipe in default_recipes(X):
+        surrogate = fit_surrogate(recipe, X, answers, seed=0)
+        back = pickle.loads(pickle.dumps(surrogate))
+        assert back.predict_proba(X).tobytes() == surrogate.predict_proba(X).tobytes()
+        assert back.recipe == recipe
+
+
+def test_surrogates_make_a_tensor():
+    import rashomon_core as rc
+
+    X, answers = people(60)
+    models = {recipe.name: fit_surrogate(recipe, X, answers, seed=0) for recipe in default_recipes(X)[:4]}
+    tensor = rc.predict_all(models, X)
+    assert tensor.shape == (4, 60, 2)
+    assert tensor.model_ids == tuple(models)
+    assert rc.fidelity(rc.decide(tensor), answers.labels).min() > 0.8

@@ -56,8 +56,9 @@ def embed(texts: Sequence[str] | Array) -> Array:
 
     Notes
     -----
-    21 million multiplications and additions per word piece: ten thousand short texts take a minute or two on two
-    cores. Up to 100,000 vectors stay in memory; :func:`remember` puts saved ones back.
+    21 million multiplications and additions per word piece: 60 sentences of 17 words or 10 biographies of 59 words a
+    second were measured on one (busy) core. Compute once, save the array, and let :func:`remember` put it back.
+    Up to 100,000 vectors stay in memory.
 
     References
     ----------

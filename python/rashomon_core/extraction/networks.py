@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -226,16 +227,7 @@ def _floats(X: Any) -> Array:
 
 def mlp_factory(hidden: Sequence[int]) -> Factory:
     """Return a factory of ReLU networks with these hidden layers, for rows (N, D)."""
-
-    def factory(n_inputs: int, n_classes: int) -> Any:
-        nn = _torch().nn
-        widths = [n_inputs, *hidden]
-        layers: list[Any] = []
-        for before, after in zip(widths, hidden, strict=False):
-            layers += [nn.Linear(before, after), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(widths[-1], n_classes))
-
-    return factory
+    return functools.partial(_mlp, tuple(hidden))
 
 
 def cnn_factory(channels: Sequence[int], hidden: Sequence[int]) -> Factory:
@@ -244,18 +236,29 @@ def cnn_factory(channels: Sequence[int], hidden: Sequence[int]) -> Factory:
     Each entry of ``channels`` is a 3 x 3 convolution, ReLU and 2 x 2 max pooling (left out when the image has
     become a single pixel); then come the hidden layers.
     """
+    return functools.partial(_cnn, tuple(channels), tuple(hidden))
 
-    def factory(shape: tuple[int, ...], n_classes: int) -> Any:
-        nn = _torch().nn
-        depth, height, width = shape
-        layers: list[Any] = []
-        for after in channels:
-            layers += [nn.Conv2d(depth, after, 3, padding=1), nn.ReLU()]
-            if min(height, width) > 1:
-                layers.append(nn.MaxPool2d(2))
-                height, width = height // 2, width // 2
-            depth = after
-        head = mlp_factory(hidden)(depth * height * width, n_classes)
-        return nn.Sequential(*layers, nn.Flatten(), *head)
 
-    return factory
+# Functions of the module and not closures: a fitted network can be handed from one process to another.
+
+
+def _mlp(hidden: tuple[int, ...], n_inputs: int, n_classes: int) -> Any:
+    nn = _torch().nn
+    widths = [n_inputs, *hidden]
+    layers: list[Any] = []
+    for before, after in zip(widths, hidden, strict=False):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], n_classes))
+
+
+def _cnn(channels: tuple[int, ...], hidden: tuple[int, ...], shape: tuple[int, ...], n_classes: int) -> Any:
+    nn = _torch().nn
+    depth, height, width = shape
+    layers: list[Any] = []
+    for after in channels:
+        layers += [nn.Conv2d(depth, after, 3, padding=1), nn.ReLU()]
+        if min(height, width) > 1:
+            layers.append(nn.MaxPool2d(2))
+            height, width = height // 2, width // 2
+        depth = after
+    return nn.Sequential(*layers, nn.Flatten(), *_mlp(hidden, depth * height * width, n_classes))

@@ -186,6 +186,7 @@ FAMILIES: Mapping[str, Family] = {
     "tfidf_nb": _family("text", {"alpha": (0.1, _positive), **_TFIDF}, seeded=False),
     "tfidf_mlp": _family("text", {**_MLP, "epochs": (20, _whole), **_TFIDF}),
     "embedding_logistic": _family("text", {**_LINEAR, "C": (10.0, _positive)}, seeded=False, needs=_MINILM),
+    "embedding_network": _family("text", {"hidden": ([32], _widths), **_TORCH}, needs=_MINILM),
     "embedding_mlp": _family("text", {**_MLP, "epochs": (50, _whole)}, needs=_MINILM),
 }
 
@@ -364,7 +365,7 @@ def input_kind(X: Any) -> Kind:
 
 
 def default_recipes(X: Any = None, kind: Kind | None = None) -> tuple[Recipe, ...]:
-    """Return a pool of recipes for inputs of this kind; each is cheap, and soft answers stand beside hard ones.
+    """Return a pool of recipes for inputs of this kind, soft answers beside hard ones where they are cheap.
 
     Parameters
     ----------
@@ -398,7 +399,7 @@ def default_recipes(X: Any = None, kind: Kind | None = None) -> tuple[Recipe, ..
         family = FAMILIES[spec["family"]]
         if family.missing() is None:
             pool.append(make_recipe(spec))
-            if family.soft:
+            if family.soft and "answers" not in spec:
                 pool.append(make_recipe({**spec, "answers": "soft"}))
     return tuple(pool)
 
@@ -415,18 +416,21 @@ _POOLS: dict[str, list[dict[str, Any]]] = {
         {"family": "mlp"},
     ],
     "image": [
-        {"family": "image_logistic"},
-        {"family": "image_forest", "depth": 12},
-        {"family": "image_mlp"},
+        # Weighted rows are as many as classes for each image: networks learn soft answers without them.
+        {"family": "image_logistic", "answers": "hard"},
+        {"family": "image_forest", "depth": 12, "answers": "hard"},
+        {"family": "image_mlp", "answers": "hard"},
         {"family": "cnn"},
         {"family": "cnn", "channels": [8, 16], "hidden": [32]},
+        {"family": "cnn", "channels": [], "hidden": [64]},
     ],
     "text": [
         {"family": "tfidf_logistic"},
         {"family": "tfidf_logistic", "ngrams": 2, "features": 20000},
         {"family": "tfidf_nb"},
-        {"family": "tfidf_mlp"},
+        {"family": "tfidf_mlp", "answers": "hard"},
         {"family": "embedding_logistic"},
-        {"family": "embedding_mlp"},
+        {"family": "embedding_network"},
+        {"family": "embedding_network", "hidden": []},
     ],
 }

@@ -225,7 +225,7 @@ def _fit(recipe: Recipe, X: Any, answers: Answers, seed: int, notes: list[str]) 
     if soft and answers.proba is None:
         notes.append("only labels were answered: hard labels were used")
         soft = False
-    if recipe.family in ("torch_mlp", "cnn", "factory"):
+    if recipe.family in ("torch_mlp", "cnn", "embedding_network", "factory"):
         return _fit_network(recipe, X, answers, seed, soft)
     try:
         import sklearn  # noqa: F401
@@ -267,6 +267,8 @@ def _fit_network(recipe: Recipe, X: Any, answers: Answers, seed: int, soft: bool
     encoder: encoders.Encoder
     if recipe.family == "torch_mlp":
         factory, encoder = mlp_factory(p["hidden"]), encoders.Table("scaled")
+    elif recipe.family == "embedding_network":
+        factory, encoder = mlp_factory(p["hidden"]), encoders.Embedding()
     elif recipe.family == "cnn":
         factory, encoder = cnn_factory(p["channels"], p["hidden"]), encoders.Images()
     else:

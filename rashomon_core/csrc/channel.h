@@ -36,14 +36,15 @@ static void RC_(spread_f32)(const float *s, ptrdiff_t stride, ptrdiff_t M, ptrdi
   }
 }
 
-/* The same from doubles; what is above 0 stays above 0. */
+/* The same from doubles; what is not 0 keeps its sign. */
 static void RC_(spread_f64)(const double *s, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, float *out, ptrdiff_t ld) {
   ptrdiff_t Mp = (M + 15) / 16 * 16;
   for (ptrdiff_t k = 0; k < Mp; k += 16)
     for (ptrdiff_t j = 0; j < n; j++)
       for (ptrdiff_t r = 0; r < 16; r++) {
         double x = k + r < M ? s[(k + r) * stride + j] : s[j];
-        out[j * ld + k + r] = x > 0.0 && x < RC_TINY ? (float)RC_TINY : (float)x;
+        double least = x < 0.0 ? -RC_TINY : RC_TINY;
+        out[j * ld + k + r] = x != 0.0 && x > -RC_TINY && x < RC_TINY ? (float)least : (float)x;
       }
 }
 
@@ -61,6 +62,7 @@ typedef struct {
   float *chi, *sums, *lanes; /* models; models; 3 x 16 C: sums, minima, maxima of classes by lane */
   float *qf, *wf, *kf;
   double *mean, *least, *largest;
+  int sound;     /* all values finite and none negative */
   double spread; /* how far the float copy may be from the exact rows, relative */
   ptrdiff_t n;   /* slots in use */
   int32_t *model;
@@ -179,6 +181,7 @@ static void RC_(survey)(RC_(sample) *w) {
   }
   w->spread = (double)off;
   w->live = w->seen = 0;
+  w->sound = 1;
   for (ptrdiff_t c = 0; c < C; c++) {
     float *s = sum + 16 * c, *b = low + 16 * c, *t = high + 16 * c;
     for (int half = 8; half; half /= 2)
@@ -187,6 +190,7 @@ static void RC_(survey)(RC_(sample) *w) {
         b[l] = b[l + half] < b[l] ? b[l + half] : b[l];
         t[l] = t[l + half] > t[l] ? t[l + half] : t[l];
       }
+    w->sound &= s[0] - s[0] == 0.0f && b[0] >= 0.0f; /* minima pass over NaN, sums do not */
     w->seen += t[0] > 0.0f;
     if (t[0] > (float)RC_TINY) { /* a class that no model predicts, or hardly, carries nothing: see allow */
       w->which[w->live] = (int32_t)c;

@@ -17,8 +17,12 @@ def work_bytes(Py_ssize_t n_models, Py_ssize_t n_classes, Py_ssize_t n_samples) 
     return leaves().capacity_work(n_models, n_classes, n_samples)
 
 
-def solve(rows, out, work, *, double tol, str method, Py_ssize_t max_scans, Py_ssize_t max_rounds, weights=None):
-    """Solve every sample of a block of checked probabilities.
+def solve(rows, out, work, *, double tol, str method, Py_ssize_t max_scans, Py_ssize_t max_rounds, weights=None,
+          double rows_off=-1.0) -> int:
+    """Solve every sample of a block of probabilities; return -1.
+
+    With ``rows_off`` values are checked on the way, sums of rows to be off 1 by no more than that: it stops at the first
+    sample that is not plainly in order (NaN, negative, a sum near the limit) and returns it. Without, they must have been.
 
     Parameters
     ----------
@@ -29,6 +33,7 @@ def solve(rows, out, work, *, double tol, str method, Py_ssize_t max_scans, Py_s
     weights : (M,) float64, optional: the input distribution that reaches the lower bound of the last sample
     """
     cdef Py_ssize_t M = rows.shape[0], n = rows.shape[1], C = rows.shape[2]
+    cdef Py_ssize_t refused
     cdef size_t at = rows.ctypes.data, scratch = work.ctypes.data, results = out.ctypes.data, p = 0
     cdef Py_ssize_t stride = rows.strides[0] // rows.itemsize
     cdef int wide = rows.dtype == np.float64
@@ -39,9 +44,12 @@ def solve(rows, out, work, *, double tol, str method, Py_ssize_t max_scans, Py_s
     if weights is not None:
         p = weights.ctypes.data
     rule.tol, rule.max_scans, rule.max_rounds = tol, max_scans, max_rounds
+    rule.rows_off = rows_off
     rule.method = RC_BLAHUT_ARIMOTO if method == "blahut_arimoto" else RC_NEWTON
     with nogil:
-        t.capacity(<const void *>at, wide, stride, M, n, C, &rule, <char *>scratch, <rc_capacity *>results, <double *>p)
+        refused = t.capacity(<const void *>at, wide, stride, M, n, C, &rule, <char *>scratch, <rc_capacity *>results,
+                             <double *>p)
+    return refused
 
 
 def ranges(low, high, gaps, double[::1] lower, double[::1] upper):

@@ -42,7 +42,7 @@ cdef extern from "dispatch.h" nogil:
     enum: RC_NEWTON
     enum: RC_BLAHUT_ARIMOTO
     ctypedef struct rc_capacity_rule:
-        double tol
+        double tol, rows_off
         int method
         Py_ssize_t max_scans, max_rounds
     ctypedef struct rc_capacity:
@@ -90,8 +90,8 @@ cdef extern from "dispatch.h" nogil:
         void (*distances_f64)(const double *, Py_ssize_t, Py_ssize_t, const double *, double *, double *, double *) noexcept nogil
         float (*read_peak)(const float *, Py_ssize_t) noexcept nogil
         size_t (*capacity_work)(Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*capacity)(const void *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const rc_capacity_rule *,
-                         char *, rc_capacity *, double *) noexcept nogil
+        Py_ssize_t (*capacity)(const void *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                               const rc_capacity_rule *, char *, rc_capacity *, double *) noexcept nogil
         void (*capacity_pairs)(const double *, const double *, const double *, const double *, Py_ssize_t, double *,
                                double *, double *) noexcept nogil
         void (*capacity_ranges_f32)(const float *, const float *, const int32_t *, Py_ssize_t, Py_ssize_t, double *,

@@ -197,14 +197,48 @@ def refused(call: Callable[[], object], *words: str, error: type[Exception] = rc
         (1.5, ("a row that sums to", "renormalize=True")),
     ],
 )
-def test_bad_rows(isa: str, c: int, value: float, words: tuple[str, ...]) -> None:
-    probs = make_channels(c, 20, 700, c, "softmax")
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2"])
+def test_bad_rows(isa: str, c: int, value: float, words: tuple[str, ...], dtype: str) -> None:
+    probs = make_channels(c, 20, 700, c, "softmax").astype(dtype)
     probs[3, 513, 1] = value
     probs[9, 2, 0] = np.nan  # a later model: the first in (model, sample) order is named
     for limits in ({"threads": 1}, {"threads": 2, "memory": "1MB"}):
         refused(lambda o=limits: rc.rashomon_capacity(probs, **o), "model 3, sample 513", "Fix: ", *words)
         refused(lambda o=limits: rc.joint_capacity(probs, **o), "model 3, sample 513", "Fix: ", *words)
     refused(lambda: rc.channel_capacity(probs[:, 513]), "model 3", *words)
+
+
+@pytest.mark.parametrize("models", [1, 2, 16, 33])
+@pytest.mark.parametrize("c", [3, 17, 70])
+def test_every_bad_row_is_refused_wherever_it_is(isa: str, models: int, c: int) -> None:
+    rng = np.random.default_rng(c)
+    probs = make_channels(c, models, 5, c, "softmax").astype(np.float32)
+    for value in (np.nan, np.inf, -np.inf, -1e-45, -1e-20, -0.25, 3e38):
+        for _ in range(3):
+            k, i, j = (int(rng.integers(n)) for n in probs.shape)
+            bad = probs.copy()
+            bad[k, i, j] = value
+            if value == np.inf:
+                bad[k, i, j - 1] = -np.inf
+            refused(lambda p=bad: rc.rashomon_capacity(p), f"model {k}, sample {i}")
+    same = np.broadcast_to(probs[:1, :1], probs.shape) * np.float32(1.01)
+    refused(lambda: rc.rashomon_capacity(same), "model 0, sample 0", "a row that sums to")
+
+
+@pytest.mark.parametrize("c", [3, 70])
+def test_zeros_with_a_sign_and_sums_at_the_tolerance_are_legal(isa: str, c: int) -> None:
+    probs = make_channels(1, 40, 6, c, "softmax").astype(np.float32)
+    probs[3, :, 1] = 0
+    probs[3] /= probs[3].sum(axis=-1, keepdims=True)
+    plain = rc.rashomon_capacity(probs)
+    probs[3, :, 1] = -0.0
+    signed = rc.rashomon_capacity(probs)
+    assert signed.certified.all()
+    assert (abs(signed.bits - plain.bits) <= 2e-6).all()
+    edge = probs.copy()
+    edge[5, 2] *= 1.00099995
+    rc.Predictions.from_array(edge).validate()
+    assert rc.rashomon_capacity(edge).certified.all()
 
 
 def test_bad_class_1_scores(isa: str) -> None:

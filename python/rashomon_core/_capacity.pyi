@@ -18,7 +18,8 @@ def solve(
     max_scans: int,
     max_rounds: int,
     weights: npt.NDArray[np.float64] | None = None,
-) -> None: ...
+    rows_off: float = -1.0,
+) -> int: ...
 def ranges(
     low: npt.NDArray[Any],
     high: npt.NDArray[Any],

@@ -415,13 +415,21 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
     for (ptrdiff_t k = 0; k < M; k++) weights[k] = 0.0;
   out->scans = out->steps = 0;
   out->status = RC_CERTIFIED;
+  int fresh = rule->rows_off >= 0.0;
+  w->exact = !w->wide;
+  if (fresh) { /* what the survey sees in floats is not enough to refuse, only to accept */
+    RC_(survey)(w);
+    if (!w->sound || !(w->spread + (double)(w->C + 4) * 0x1p-23 <= rule->rows_off)) {
+      out->status = RC_REFUSED;
+      return;
+    }
+  }
   if (M == 1 || w->C == 1 || RC_(all_equal)(w)) {
     out->lower = out->upper = 0.0;
     if (weights) weights[0] = 1.0;
     return;
   }
-  w->exact = !w->wide;
-  RC_(survey)(w);
+  if (!fresh) RC_(survey)(w);
   if (w->spread > 1e-6) {
     RC_(normalise)(w);
     RC_(survey)(w);
@@ -491,7 +499,7 @@ static size_t RC_(capacity_work)(ptrdiff_t M, ptrdiff_t C, ptrdiff_t n) {
   return bytes + (size_t)(RC_(strip)(M, C, n) * C * w.ld) * sizeof(float) + (size_t)(w.Mp + 8) * sizeof(double) + 256;
 }
 
-static void RC_(capacity)(const void *rows, int wide, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, ptrdiff_t C,
+static ptrdiff_t RC_(capacity)(const void *rows, int wide, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, ptrdiff_t C,
                           const rc_capacity_rule *rule, char *work, rc_capacity *out, double *weights) {
   RC_(sample) w;
   char *at = (char *)(((uintptr_t)work + 63) / 64 * 64);
@@ -510,6 +518,8 @@ static void RC_(capacity)(const void *rows, int wide, ptrdiff_t stride, ptrdiff_
       w.x = copy + j * C * w.ld;
       w.rows = (const char *)rows + (size_t)((i + j) * C) * (wide ? sizeof(double) : sizeof(float));
       RC_(solve)(&w, rule, out + i + j, weights, probs);
+      if (out[i + j].status == RC_REFUSED) return i + j;
     }
   }
+  return -1;
 }

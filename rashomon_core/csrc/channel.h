@@ -36,14 +36,15 @@ static void RC_(spread_f32)(const float *s, ptrdiff_t stride, ptrdiff_t M, ptrdi
   }
 }
 
-/* The same from doubles; what is above 0 stays above 0. */
+/* The same from doubles; what is not 0 keeps its sign. */
 static void RC_(spread_f64)(const double *s, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, float *out, ptrdiff_t ld) {
   ptrdiff_t Mp = (M + 15) / 16 * 16;
   for (ptrdiff_t k = 0; k < Mp; k += 16)
     for (ptrdiff_t j = 0; j < n; j++)
       for (ptrdiff_t r = 0; r < 16; r++) {
         double x = k + r < M ? s[(k + r) * stride + j] : s[j];
-        out[j * ld + k + r] = x > 0.0 && x < RC_TINY ? (float)RC_TINY : (float)x;
+        double least = x < 0.0 ? -RC_TINY : RC_TINY;
+        out[j * ld + k + r] = x != 0.0 && x > -RC_TINY && x < RC_TINY ? (float)least : (float)x;
       }
 }
 
@@ -59,8 +60,9 @@ typedef struct {
   ptrdiff_t seen, live; /* classes with anything at all; those that matter, and which */
   int32_t *which;
   float *chi, *sums, *lanes; /* models; models; 3 x 16 C: sums, minima, maxima of classes by lane */
-  float *qf, *wf, *kf;
+  float *qf, *wf, *kf, *bf;
   double *mean, *least, *largest;
+  int sound;     /* all values finite and none negative */
   double spread; /* how far the float copy may be from the exact rows, relative */
   ptrdiff_t n;   /* slots in use */
   int32_t *model;
@@ -100,6 +102,7 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   RC_CARVE(qf, float, Cp);
   RC_CARVE(wf, float, Cp);
   RC_CARVE(kf, float, Cp);
+  RC_CARVE(bf, float, Cp);
   RC_CARVE(mean, double, Cp);
   RC_CARVE(least, double, Cp);
   RC_CARVE(largest, double, Cp);
@@ -179,14 +182,18 @@ static void RC_(survey)(RC_(sample) *w) {
   }
   w->spread = (double)off;
   w->live = w->seen = 0;
+  w->sound = 1;
   for (ptrdiff_t c = 0; c < C; c++) {
-    float *s = sum + 16 * c, *b = low + 16 * c, *t = high + 16 * c;
-    for (int half = 8; half; half /= 2)
-      for (int l = 0; l < half; l++) {
-        s[l] += s[l + half];
-        b[l] = b[l + half] < b[l] ? b[l + half] : b[l];
-        t[l] = t[l + half] > t[l] ? t[l + half] : t[l];
-      }
+    float *restrict s = sum + 16 * c, *restrict b = low + 16 * c, *restrict t = high + 16 * c;
+#define RC_HALVE(half)                             \
+  for (int l = 0; l < half; l++) {                 \
+    s[l] += s[l + half];                           \
+    b[l] = b[l + half] < b[l] ? b[l + half] : b[l]; \
+    t[l] = t[l + half] > t[l] ? t[l + half] : t[l]; \
+  }
+    RC_HALVE(8) RC_HALVE(4) RC_HALVE(2) RC_HALVE(1)
+#undef RC_HALVE
+    w->sound &= s[0] - s[0] == 0.0f && b[0] >= 0.0f; /* minima pass over NaN, sums do not */
     w->seen += t[0] > 0.0f;
     if (t[0] > (float)RC_TINY) { /* a class that no model predicts, or hardly, carries nothing: see allow */
       w->which[w->live] = (int32_t)c;
@@ -221,7 +228,7 @@ static void RC_(distances)(RC_(sample) *w) {
       VF q = VF_SET(w->qf[c]), f = VF_SET(w->wf[c]);                      \
       for (int l = 0; l < L; l++) {                                       \
         VF e = VF_SUB(VF_LOAD(x + l * VFN), q);                           \
-        acc[l] = VF_ADD(acc[l], VF_MUL(VF_MUL(e, e), f));                 \
+        acc[l] = VF_FMA(VF_MUL(e, e), f, acc[l]);                         \
       }                                                                   \
     }                                                                     \
     for (int l = 0; l < L; l++) VF_STORE(w->chi + k + l * VFN, acc[l]);   \
@@ -231,7 +238,8 @@ static void RC_(distances)(RC_(sample) *w) {
 #undef RC_DISTANCE
 }
 
-/* chi[k] = sum_c qf_c (u^2 / 2 - u^3 / 6 + kf_c u^4), u = x_kc vf_c - 1: the divergence up to its fourth-order term. */
+/* chi[k] = sum_c t^2 (1/2 - bf_c t + kf_c t^2), t = x_kc wf_c - qf_c: the divergence up to its fourth-order term, where
+ * qf = sqrt(q), wf = 1 / qf, bf = 1 / (6 qf) and kf = lambda / q, so that t = qf u. */
 static void RC_(quartics)(RC_(sample) *w) {
   ptrdiff_t k = 0, n = w->live, ld = w->ld;
 #define RC_QUARTIC(L)                                                                                              \
@@ -240,11 +248,11 @@ static void RC_(quartics)(RC_(sample) *w) {
     for (int l = 0; l < L; l++) acc[l] = VF_SET(0.0f);                                                             \
     for (ptrdiff_t c = 0; c < n; c++) {                                                                            \
       const float *x = w->x + w->which[c] * ld + k;                                                                \
-      VF q = VF_SET(w->qf[c]), v = VF_SET(w->wf[c]), f = VF_SET(w->kf[c]);                                         \
+      VF s = VF_SET(-w->qf[c]), v = VF_SET(w->wf[c]), b = VF_SET(-w->bf[c]), f = VF_SET(w->kf[c]);                 \
       for (int l = 0; l < L; l++) {                                                                                \
-        VF u = VF_SUB(VF_MUL(VF_LOAD(x + l * VFN), v), VF_SET(1.0f));                                              \
-        VF g = VF_ADD(VF_MUL(VF_SUB(VF_MUL(f, u), VF_SET(0x1.555556p-3f)), u), VF_SET(0.5f));                      \
-        acc[l] = VF_ADD(acc[l], VF_MUL(VF_MUL(u, u), VF_MUL(g, q)));                                               \
+        VF t = VF_FMA(VF_LOAD(x + l * VFN), v, s);                                                                 \
+        VF g = VF_FMA(VF_FMA(f, t, b), t, VF_SET(0.5f));                                                           \
+        acc[l] = VF_FMA(VF_MUL(t, t), g, acc[l]);                                                                  \
       }                                                                                                            \
     }                                                                                                              \
     for (int l = 0; l < L; l++) VF_STORE(w->chi + k + l * VFN, acc[l]);                                            \

@@ -46,7 +46,8 @@
 #undef RC_LEVEL
 
 #if RC_X86
-/* No "fma" in either list, and -ffp-contract=off in the build: results are the same bits everywhere. */
+/* No "fma" in either list, and -ffp-contract=off in the build: results are the same bits everywhere. AVX-512 brings one
+ * along, which only bounds of the filter use (VF_FMA). */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,popcnt,bmi,bmi2,f16c"))), apply_to = function)
 #else

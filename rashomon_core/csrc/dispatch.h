@@ -49,9 +49,10 @@ typedef struct { double lo[8], hi[8], shift[8], s1[8], s2[8]; } rc_cell64;
 /* Per-sample channel capacity: how to solve, and what came out (bits). A tolerance below the rounding allowance ends as
  * a precision limit; scans are full looks at all models (rounds of Blahut-Arimoto included), steps those of Newton. */
 enum { RC_NEWTON = 0, RC_BLAHUT_ARIMOTO = 1 };
-enum { RC_CERTIFIED = 0, RC_ITERATION_LIMIT = 1, RC_PRECISION_LIMIT = 2 };
+enum { RC_CERTIFIED = 0, RC_ITERATION_LIMIT = 1, RC_PRECISION_LIMIT = 2, RC_REFUSED = 3 };
 typedef struct {
   double tol;
+  double rows_off;      /* how far sums of rows may be off 1; negative: values have been checked */
   int method;           /* where to start; rounds follow when scans were not enough */
   ptrdiff_t max_scans, max_rounds;
 } rc_capacity_rule;
@@ -125,8 +126,9 @@ typedef struct rc_table {
   /* Bytes of scratch that capacity needs for M models, C classes and n samples. */
   size_t (*capacity_work)(ptrdiff_t M, ptrdiff_t C, ptrdiff_t n);
   /* Capacity of n samples: rows are floats, or doubles if wide, C of a sample and the samples of a model contiguous.
-   * weights, if given: [M], the input distribution that reaches the lower bound of the last sample. */
-  void (*capacity)(const void *rows, int wide, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, ptrdiff_t C,
+   * weights, if given: [M], the input distribution that reaches the lower bound of the last sample. Stops at the first
+   * sample whose values are not plainly probabilities and returns it, else -1. */
+  ptrdiff_t (*capacity)(const void *rows, int wide, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, ptrdiff_t C,
                    const rc_capacity_rule *rule, char *work, rc_capacity *out, double *weights);
   /* Closed form for two classes: masses of class 0 and 1 in the rows with the least and the most of class 1; weight:
    * of the former in the optimal input distribution. */

@@ -466,6 +466,7 @@ static ptrdiff_t RC_(narrow)(const void *labels, int type, ptrdiff_t n, uint64_t
     case RC_U8: {
       const uint8_t *x = (const uint8_t *)labels;
       uint8_t largest = 0;
+      for (ptrdiff_t i = 0; i < n; i += 64) RC_PREFETCH((const void *)((uintptr_t)x + (size_t)(n + i))); /* read soon */
       for (ptrdiff_t i = 0; i < n; i++) largest = x[i] > largest ? x[i] : largest;
       if (largest > top) RC_NARROW(uint8_t);
       if (o8 && o8 != x) memcpy(o8, x, (size_t)n);

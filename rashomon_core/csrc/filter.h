@@ -10,6 +10,16 @@ RC_INLINE uint32_t RC_(above16)(const float *x, float limit) {
 #endif
   return m;
 }
+/* Which of 16 floats are not below those at `most`. */
+RC_INLINE uint32_t RC_(reaching16)(const float *x, const float *most) {
+  uint32_t m = 0;
+#if RC_X86
+  for (int l = 0; l < 16; l += VFN) m |= (uint32_t)RC_GREATER(VF_LOAD(most + l), VF_LOAD(x + l)) << l;
+#else
+  for (int l = 0; l < 16; l++) m |= (uint32_t)(most[l] > x[l]) << l;
+#endif
+  return ~m & 0xffffu;
+}
 RC_INLINE int RC_(count)(uint32_t m) {
 #if defined(__GNUC__) || defined(__clang__)
   return __builtin_popcount(m);
@@ -36,16 +46,17 @@ static void RC_(farthest)(RC_(sample) *w, float limit) {
   ptrdiff_t from = w->n;
   for (ptrdiff_t j = 0; j < w->n; j++) w->chi[w->model[j]] = -1.0f;
   for (ptrdiff_t k = w->M; k < w->Mp; k++) w->chi[k] = -1.0f; /* lanes beyond the last model repeat the first */
-  for (int l = 0; l < 16; l++) {
-    best[l] = -1.0f;
-    at[l] = 0;
+  for (int l = 0; l < 16; l += VFN) {
+    VF most = VF_SET(-1.0f);
+    for (ptrdiff_t k = l; k < w->Mp; k += 16) most = VF_MAX(VF_LOAD(w->chi + k), most);
+    VF_STORE(best + l, most);
   }
-  for (int32_t k = 0; k < (int32_t)w->Mp; k += 16)
-    for (int l = 0; l < 16; l++) {
-      int more = w->chi[k + l] > best[l];
-      best[l] = more ? w->chi[k + l] : best[l];
-      at[l] = more ? k : at[l];
-    }
+  uint32_t open = 0xffffu; /* lanes whose first largest is still to be found */
+  for (int32_t k = 0; k < (int32_t)w->Mp && open; k += 16) {
+    uint32_t hit = RC_(reaching16)(w->chi + k, best) & open;
+    open &= ~hit;
+    for (; hit; hit &= hit - 1) at[RC_(lowest)(hit)] = k;
+  }
   int top = 0;
   for (int l = 1; l < 16; l++) top = best[l] > best[top] ? l : top;
   for (int l = 0; l < 16; l++) {
@@ -78,7 +89,8 @@ static void RC_(load_all)(RC_(sample) *w) {
  * kappa_c and lambda_c at the smallest ratio r = z_c / q_c of the class over the models: both fall with r, being averages
  * of derivatives that do. They are taken on the float copy, which is off by a share `rho` of each score. The first two are
  * norms: by Minkowski's inequality the exact one is at most the computed one plus what copy and rounded q are off. The
- * third has a derivative that grows with u (it is convex, lambda being at least 1/12): at most its value at the ends.
+ * third has a derivative that grows with u (it is convex, lambda being at least 1/12): at most its value at the ends. It
+ * is taken on t = sqrt(q) u, whose rounded factor goes out of each term but for relative errors.
  * in_stages: where many models pass, only the farthest get slots; they raise L, and then fewer pass. Says whether all did. */
 static int RC_(filter)(RC_(sample) *w, int in_stages) {
   double slack = 1e-13 + 4.0 * w->allowance, eps = 0x1p-24, rho = w->spread, L = w->lower, mean_kappa = 0, moved = 0, limit;
@@ -129,8 +141,17 @@ static int RC_(filter)(RC_(sample) *w, int in_stages) {
   for (ptrdiff_t c = 0; c < w->live; c++) {
     double q = w->q2[c];
     int weak = q < 1e-18;
-    w->qf[c] = weak && narrow ? 0.0f : (float)q;
-    w->wf[c] = weak ? 0.0f : (float)((narrow || by_log ? 1.0 : (double)w->kf[c]) / q);
+    if (narrow) {
+      float s = (float)sqrt(q);
+      double square = (double)s * (double)s;
+      w->qf[c] = weak ? 0.0f : s;
+      w->wf[c] = weak ? 0.0f : (float)((double)s / q);
+      w->bf[c] = weak ? 0.0f : (float)(1.0 / (6.0 * (double)s));
+      w->kf[c] = weak ? 0.0f : (float)((double)w->kf[c] / square);
+    } else {
+      w->qf[c] = (float)q;
+      w->wf[c] = weak ? 0.0f : (float)((by_log ? 1.0 : (double)w->kf[c]) / q);
+    }
   }
   if (narrow) RC_(quartics)(w);
   else RC_(distances)(w);

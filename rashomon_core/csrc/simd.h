@@ -1,8 +1,10 @@
-/* A few vector words, redefined for each instruction set: VF holds VFN floats, VD holds VDN doubles, and the
- * floats of a VF widen into VF_PARTS VDs, straight from memory (half the instructions of splitting a register). RC_LEVEL 0 without x86 is plain C with one lane. MIN and MAX are a < b ? a : b and
- * a > b ? a : b, as x86 has them: the second operand wins when the two are unordered or equal. VI holds VFN
- * 32-bit integers; VI_SWAP exchanges neighbours. RC_PIECE gathers four floats of every fourth row into 128-bit lanes; RC_LOW, RC_HIGH, RC_LOW2 and
- * RC_HIGH2 interleave singles and pairs inside those lanes: together they transpose VFN rows of four floats. */
+/* A few vector words, redefined for each instruction set: VF holds VFN floats, VD holds VDN doubles, and the floats of a VF
+ * widen into VF_PARTS VDs, straight from memory (half the instructions of splitting a register). RC_LEVEL 0 without x86 is
+ * plain C with one lane. MIN and MAX are a < b ? a : b and a > b ? a : b, as x86 has them: the second operand wins when the
+ * two are unordered or equal. VF_FMA is a * b + c, rounded once or twice: for bounds with room for either, never for
+ * results. VI holds VFN 32-bit integers; VI_SWAP exchanges neighbours. RC_PIECE gathers four floats of every fourth row into
+ * 128-bit lanes; RC_LOW, RC_HIGH, RC_LOW2 and RC_HIGH2 interleave singles and pairs inside those lanes: together they
+ * transpose VFN rows of four floats. */
 #undef VF
 #undef VFN
 #undef VD
@@ -26,6 +28,7 @@
 #undef VD_MAX
 #undef VF_WIDEN_LOAD
 #undef VF_MUL
+#undef VF_FMA
 #undef VI
 #undef VI_LOAD
 #undef VI_STORE
@@ -63,6 +66,7 @@
 #define VD_MAX(a, b) _mm512_max_pd(a, b)
 #define VF_WIDEN_LOAD(p, part) _mm512_cvtps_pd(_mm256_loadu_ps((p) + 8 * (part)))
 #define VF_MUL(a, b) _mm512_mul_ps(a, b)
+#define VF_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define VI __m512i
 #define VI_LOAD(p) _mm512_loadu_si512((const void *)(p))
 #define VI_STORE(p, x) _mm512_storeu_si512((void *)(p), x)
@@ -102,6 +106,7 @@
 #define VD_MAX(a, b) _mm256_max_pd(a, b)
 #define VF_WIDEN_LOAD(p, part) _mm256_cvtps_pd(_mm_loadu_ps((p) + 4 * (part)))
 #define VF_MUL(a, b) _mm256_mul_ps(a, b)
+#define VF_FMA(a, b, c) VF_ADD(VF_MUL(a, b), c)
 #define VI __m256i
 #define VI_LOAD(p) _mm256_loadu_si256((const __m256i *)(p))
 #define VI_STORE(p, x) _mm256_storeu_si256((__m256i *)(p), x)
@@ -139,6 +144,7 @@
 #define VD_MAX(a, b) _mm_max_pd(a, b)
 #define VF_WIDEN_LOAD(p, part) _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)((p) + 2 * (part)))))
 #define VF_MUL(a, b) _mm_mul_ps(a, b)
+#define VF_FMA(a, b, c) VF_ADD(VF_MUL(a, b), c)
 #define VI __m128i
 #define VI_LOAD(p) _mm_loadu_si128((const __m128i *)(p))
 #define VI_STORE(p, x) _mm_storeu_si128((__m128i *)(p), x)
@@ -179,4 +185,5 @@ RC_INLINE __m128i RC_(max_epi32)(__m128i a, __m128i b) {
 #define VD_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define VF_WIDEN_LOAD(p, part) ((double)(p)[part])
 #define VF_MUL(a, b) ((a) * (b))
+#define VF_FMA(a, b, c) ((a) * (b) + (c))
 #endif

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core import _capacity, _scores
-from rashomon_core.errors import UsageError
+from rashomon_core import _capacity, _encode, _scores
+from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import Scratch, SpillArray, plan_whole, read_block, run
 
@@ -155,8 +155,15 @@ class ChannelSolver:
 
     # -- all classes
 
-    def block(self, scores: Array, rows: slice, scratch: Scratch) -> None:
-        """Solve a block (M, S, C) or (M, S) of scores of all models, checked by the pass."""
+    def checks(self) -> bool:
+        """Whether :meth:`block` can check values as it reads them."""
+        view = self.view
+        return (
+            view.kind == "proba" and not view.renormalize and len(view.source.shape) == 3 and view.dtype.itemsize <= 4
+        )
+
+    def block(self, scores: Array, rows: slice, scratch: Scratch, *, unchecked: bool = False) -> None:
+        """Solve a block (M, S, C) or (M, S) of scores of all models, checked by the pass unless ``unchecked``."""
         M, S = scores.shape[:2]
         C = self.view.n_classes
         plain = self.view.kind == "proba" and not self.view.renormalize and scores.ndim == 3
@@ -168,9 +175,21 @@ class ChannelSolver:
         for i in range(0, S, step):
             part = scores[:, i : i + step]
             n = part.shape[1]
-            _capacity.solve(part if ready else self._converted(part), out[:n], work, **self.rule.limits())
+            probs = part if ready else self._converted(part)
+            off = self.view.row_tolerance if unchecked else -1.0
+            if _capacity.solve(probs, out[:n], work, **self.rule.limits(), rows_off=off) >= 0:
+                self._check(part)
+                _capacity.solve(probs, out[:n], work, **self.rule.limits())
             at = slice(rows.start + i, rows.start + i + n)
             self._keep(at, out[:n])
+
+    def _check(self, block: Array) -> None:
+        """Check every row (m, n, C) as the pass does; raise the error of the first bad one in (model, sample) order."""
+        view = self.view
+        for part in block:
+            if _encode.first_bad_row(np.ascontiguousarray(part), view.kind, view.row_tolerance, view.renormalize) >= 0:
+                view.validate()
+                raise InvalidInputError("bad values in the predictions", file=view.path)
 
     def _keep(self, at: slice, out: Array) -> None:
         self._put(at, out["lower"], out["upper"])

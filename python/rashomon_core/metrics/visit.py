@@ -311,6 +311,13 @@ class _Visitor:
             self.closed = request.capacity.closed_form(predictions)
             if self.closed and result.low is None:
                 raise ValueError("internal: capacity of two classes needs ranges")
+        # capacity and nothing else: its solver checks the values as it reads them
+        self.alone = (
+            result.capacity is not None
+            and result.capacity.checks()
+            and not (request.ranges or self.votes_needed or request.planes or request.decisions or request.moments)
+            and not (request.references or request.losses or request.cells is not None)
+        )
         if request.moments and not self.labels:
             shape2 = (self.N, self.columns)
             result.moments = (np.empty(shape2, self.score_type), np.empty(shape2), np.empty(shape2))
@@ -376,6 +383,10 @@ class _Visitor:
         sums: dict[str, Array] = {}
         places: list[tuple[SpillArray, Array, slice, slice]] = []
         whole = self.plan.models >= M
+        if self.alone and whole and result.capacity is not None:
+            block = read_block(self.view, slice(0, M), rows, scratch)
+            result.capacity.block(block, rows, scratch, unchecked=True)
+            return sums
         if result.low is not None and result.high is not None and result.variance is not None:
             for name, column in (("lo", result.low), ("hi", result.high), ("variance", result.variance)):
                 if column.in_memory:

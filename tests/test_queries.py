@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn import linear_model
 
 from rashomon_core.errors import AnswersError, InvalidInputError, UsageError
 from rashomon_core.extraction import active, attacks
@@ -950,3 +951,27 @@ def test_bad_surrogates() -> None:
 
     with pytest.raises(InvalidInputError, match="gradient of shape"):
         collector("jacobian", committee=lambda X, a, rng: [BadGradient((3,), 0.5)]).collect(30)
+
+
+@pytest.mark.parametrize("strategy", ["entropy", "committee", "jacobian"])
+def test_rounds_are_natural_until_two_classes_are_seen(strategy: str) -> None:
+    pool = np.random.default_rng(0).random((300, 2))
+    order: list[int] = []
+
+    def ask(X: Any, round: int) -> Answers:
+        labels = np.array([len(order) + i >= 25 for i in range(len(X))], dtype=int)  # the first 25 are one class
+        order.extend(labels.tolist())
+        return Answers.of_labels(labels, 2)
+
+    trained: list[int] = []
+
+    def committee(X: Any, answers: Answers, rng: np.random.Generator) -> list[Any]:
+        assert len(np.unique(answers.labels)) == 2
+        trained.append(len(answers))
+        return [linear_model.LogisticRegression(C=C).fit(X, answers.labels) for C in (0.1, 1)]
+
+    collector = Collector(strategy, ask, n_classes=2, pool=pool, committee=committee, seed=3)
+    collector.collect(80)
+    assert len(collector) == 80
+    assert trained
+    assert min(trained) > 25

@@ -346,8 +346,6 @@ class _Stages:
 
     def committee(self, X: Any, answers: Answers, rng: np.random.Generator) -> list[Any]:
         """Return a few quick surrogates of different families, for strategies that ask them."""
-        if len(np.unique(answers.labels)) < 2:
-            return []
         models = []
         with one_thread():
             for name in _COMMITTEES[self.arena.kind]:

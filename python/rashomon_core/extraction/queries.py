@@ -133,7 +133,7 @@ class Collector:
         tenth of what has been asked so far (Jacobian augmentation: as many as have been asked), at least 10.
     initial : int, optional
         Inputs of the seed round of an adaptive strategy: pool rows in random order, or samples of the marginals
-        without a pool. Default: 2 per class, at least 20. 0: none.
+        without a pool. Default: 2 per class, at least 20. 0: none. Rounds go on so while all answers are one class.
     seed : int or numpy.random.SeedSequence
 
     Attributes
@@ -296,12 +296,13 @@ class Collector:
     def _propose(self, needed: int) -> None:
         """Make one proposal and put it behind what is pending."""
         number = self._proposals
-        seeding = self.adaptive and number == 0 and self._initial > 0
+        first = self.adaptive and number == 0 and self._initial > 0
+        seeding = first or (self.adaptive and self._one_class())  # surrogates of one class tell nothing apart
         strategy: Strategy = self.strategy
         left = int((~self._used).sum())
         if seeding:
             strategy = Natural() if left else Marginal()
-        size = self._size(seeding)
+        size = self._size(first)
         if getattr(strategy, "from_pool", False) and left:
             size = min(size, left)
         try:
@@ -322,6 +323,10 @@ class Collector:
         self._open = None if seeding else self._open or []
         self._proposals += 1
         self._proposed += size
+
+    def _one_class(self) -> bool:
+        """Return whether all answers so far are the same."""
+        return self.answers is not None and len(np.unique(self.answers.labels)) < 2
 
     def _size(self, seeding: bool) -> int:
         if seeding:

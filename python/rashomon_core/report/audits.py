@@ -67,8 +67,7 @@ def _gate(audit: Mapping[str, Any]) -> str:
     name = strategy if isinstance(strategy, str) else strategy.get("name")
     return (
         f"answers: {config['answer']}; defences: {defences}; strategy: {name}; "
-        f"{counted(queries['charged'], 'charged query').replace('querys', 'queries')}, "
-        f"{queries['asked_of_target']:,} asked of the target"
+        f"charged queries: {queries['charged']:,}, asked of the target: {queries['asked_of_target']:,}"
     )
 
 

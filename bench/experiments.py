@@ -36,6 +36,13 @@ AWP_CNN = {"base": {"family": "cnn", "epochs": 15}, "samples": 3, "steps": 20}
 #: Everything that is not a default; budgets are in answers, 30 % of them select.
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "adult": {"budget": [250, 1000, 4000], "surrogates": FIVE, "exploration": FOUR_TIMES, "epsilon": 0.01},
+    "adult-free": {
+        "budget": [250, 1000, 4000],
+        "surrogates": FIVE,
+        "exploration": FOUR_TIMES,
+        "epsilon": 0.01,
+        "selection": {"share": 1.0, "charged": False},
+    },
     "compas": {"budget": [250, 1000], "groups": ["race"], "surrogates": FIVE, "exploration": FOUR_TIMES},
     "credit_default": {"budget": [250, 1000, 4000], "surrogates": FIVE, "exploration": FOUR_TIMES, "epsilon": 0.01},
     "hmda": {"budget": [250, 700], "groups": ["afam"], "surrogates": FIVE, "exploration": FOUR_TIMES},
@@ -53,17 +60,25 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "epsilon": 0.05,
     },
     "ham10000": {
-        "budget": [500, 2500],
+        "budget": [500, 2000],
         "groups": ["sex"],
-        "target": {"family": "cnn", "epochs": 20},
-        "surrogates": NETWORKS,
-        "exploration": {"retraining": {"seeds": 1, "bootstraps": 2}, "dropout": DROPOUT_CNN},
+        "target": {"family": "cnn", "epochs": 10},
+        "surrogates": [
+            "image_mlp",
+            {"family": "image_forest", "depth": 12},
+            {"family": "cnn", "epochs": 10},
+            {"family": "cnn", "channels": [8, 16], "hidden": [32], "epochs": 10},
+        ],
+        "exploration": {
+            "retraining": {"seeds": 1, "bootstraps": 2},
+            "dropout": {**DROPOUT_CNN, "base": {"family": "cnn", "epochs": 10}},
+        },
     },
     "sst2": {"budget": [500, 2500], "surrogates": WORDS, "exploration": FOUR_TIMES},
     "sst2-embedded": {"budget": [500, 2500], "target": "mlp", "surrogates": HEADS, "exploration": FOUR_TIMES},
     "bias_in_bios": {"budget": [1000, 4000], "groups": ["gender"], "surrogates": WORDS, "exploration": FOUR_TIMES},
     "bias_in_bios-embedded": {
-        "budget": [1000, 4000],
+        "budget": [400, 1100],
         "groups": ["gender"],
         "target": "mlp",
         "surrogates": HEADS,
@@ -77,6 +92,12 @@ def embedded(name: str, runs: Path) -> Any:
     from rashomon_core.extraction.embedding import embed
 
     data = load_local(name)
+    if name == "bias_in_bios":  # biographies are long: the 4,000 of its validation and test files
+        part = data.official_split != "train"
+        groups = data.groups[part].reset_index(drop=True)
+        data = dataclasses.replace(
+            data, X=data.X[part], y=data.y[part], groups=groups, official_split=data.official_split[part]
+        )
     file = runs / f"{name}-embeddings.npy"
     if not file.exists():
         parts = []
@@ -103,7 +124,7 @@ def main() -> None:
         for seed in seeds:
             started = time.perf_counter()
             data = embedded(name.removesuffix("-embedded"), options.runs) if name.endswith("-embedded") else None
-            data = load_local(name) if data is None else data
+            data = load_local(name.removesuffix("-free")) if data is None else data
             config = {"data": name, **EXPERIMENTS[name], "seed": seed}
             done = run_audit(config, data=data, folder=options.runs / f"{name}-{seed}", workers=options.workers)
             documents.append(done.document)

@@ -190,6 +190,46 @@ def test_a_model_of_the_user(people: Any, tmp_path: Path) -> None:
     Draft202012Validator(load_schema()).validate(done.document)
 
 
+def test_estimators_defences_and_strategies_of_the_user(people: Any, tmp_path: Path) -> None:
+    from sklearn.compose import make_column_transformer
+    from sklearn.naive_bayes import GaussianNB
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    from rashomon_core.extraction.queries import Proposal
+
+    class Oldest:
+        name = "oldest"
+
+        def propose(self, state: Any, n: int) -> Any:
+            rows = np.argsort(-state.pool["age"].to_numpy(), kind="stable")
+            rows = rows[~state.used[rows]][:n]
+            return Proposal(state.pool.iloc[rows].reset_index(drop=True), rows)
+
+        def observe(self, X: Any, answers: Any) -> None:
+            pass
+
+    class Blur:
+        deterministic, keeps_argmax = True, True
+
+        def transform(self, proba: Any, x: Any) -> Any:
+            return (proba + 0.5) / 2
+
+    model = make_pipeline(
+        make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["sex", "city"])), GaussianNB()
+    )
+    more = {"surrogates": [model, "tree"], "defences": [Blur()], "strategy": Oldest(), "answer": "proba", "budget": 60}
+    done = audit(people, tmp_path / "run", **more)
+    stored = done.document["audit"]["configuration"]
+    assert "GaussianNB" in stored["surrogates"][0]["object"]
+    assert stored["defences"] == [{"object": "test_estimators_defences_and_strategies_of_the_user.<locals>.Blur"}]
+    assert done.document["checkpoints"][0]["surrogates"]["failed"] == []
+    assert done.document["checkpoints"][0]["results"]["set"]["explored"] == 4
+    answers = [e[7] for e in lines(done.folder / "ledger.jsonl")]
+    assert min(min(a) for a in answers) >= 0.25
+    assert {e[3] for e in lines(done.folder / "ledger.jsonl")} == {"natural", "oldest"}
+
+
 def test_a_function_that_fails_in_the_middle_loses_nothing(people: Any, tmp_path: Path) -> None:
     calls = 0
 

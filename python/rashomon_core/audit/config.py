@@ -55,14 +55,24 @@ DEFAULTS: dict[str, Any] = {
 }
 #: Keys whose value may be a tree of their own kind: keys inside are checked by who reads them.
 _FREE = ("data", "target", "strategy", "surrogates", "fairness_threshold", "defences")
+#: Keys whose values may hold Python objects.
+OBJECTS = ("surrogates", "defences", "strategy")
 LOSSES = ("fidelity", "cross_entropy")
 
 
 class Config(Mapping[str, Any]):
-    """A checked configuration: a read-only mapping with the keys of :data:`DEFAULTS`."""
+    """A checked configuration: a read-only mapping of plain values with the keys of :data:`DEFAULTS`.
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = dict(values)
+    Python objects that were given (estimators as surrogates, defences, a strategy) stand in it as their description;
+    :meth:`given` returns themselves.
+    """
+
+    def __init__(self, values: Mapping[str, Any], objects: Mapping[str, Any] | None = None) -> None:
+        self._values, self._objects = dict(values), dict(objects or {})
+
+    def given(self, key: str) -> Any:
+        """Return a value as it was given, with its Python objects."""
+        return self._objects.get(key, self._values[key])
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -122,11 +132,36 @@ def make_config(values: Mapping[str, Any] | None = None, **more: Any) -> Config:
     rashomon_core.errors.UsageError: unknown key 'epsilonn' in the configuration; did you mean 'epsilon'?
     """
     merged = copy.deepcopy(DEFAULTS)
+    objects: dict[str, Any] = {}
+    if isinstance(values, Config):
+        objects.update(values._objects)
     for source in (values or {}, more):
         for key, value in source.items():
             _known(key, DEFAULTS, "the configuration")
+            if key in OBJECTS:
+                plain = _plain(value)
+                if plain != value:
+                    objects[key], value = value, plain
+                elif not isinstance(source, Config):
+                    objects.pop(key, None)
             merged[key] = _merged(key, merged[key], value)
-    return Config(_checked(merged))
+    return Config(_checked(merged), objects)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with its Python objects replaced by what they say of themselves."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "to_dict"):
+        return _plain(value.to_dict())
+    if hasattr(value, "get_params"):  # an estimator: its text has its parameters
+        return {"object": " ".join(repr(value).split())}
+    own = {k: v for k, v in getattr(value, "__dict__", {}).items() if isinstance(v, (bool, int, float, str))}
+    return {"object": getattr(value, "__qualname__", type(value).__qualname__), **own}
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:

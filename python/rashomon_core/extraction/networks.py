@@ -138,15 +138,17 @@ class TorchSurrogate:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(initial.generate_state(1, np.uint64)[0] >> np.uint64(1)))
             module = self.factory(shape, self.n_classes)
+            with torch.no_grad():  # the shape is checked once, where nothing random is drawn and nothing is learned
+                self._logits(module.eval(), inputs[:1])
             module.train()
             optimizer = self._optimizer(module)
             parts = -(-n // self.batch)
+            sizes = [len(part) for part in np.array_split(np.empty(n), parts)]
             for epoch in range(self.epochs):
+                order_now = torch.from_numpy(rng.permutation(n))  # gathered once an epoch; batches are then views
                 total = torch.zeros(())
-                for rows in np.array_split(rng.permutation(n), parts):
-                    index = torch.from_numpy(rows)
-                    logits = self._logits(module, inputs[index])
-                    loss = self._loss(logits, goal[index])
+                for rows, wanted in zip(inputs[order_now].split(sizes), goal[order_now].split(sizes), strict=True):
+                    loss = self._loss(module(rows), wanted)
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     optimizer.step()
@@ -203,13 +205,16 @@ class TorchSurrogate:
 
     def _loss(self, logits: Any, goal: Any) -> Any:
         cross_entropy = _torch().nn.functional.cross_entropy
+        if self.temperature == 1:
+            return cross_entropy(logits, goal)
         return cross_entropy(logits / self.temperature, goal) * self.temperature**2
 
     def _optimizer(self, module: Any) -> Any:
         optim, parameters = _torch().optim, list(module.parameters())
         if self.optimizer == "adam":
-            return optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
-        return optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+            # fused: one kernel a step instead of a dozen calls for each parameter
+            return optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True)
+        return optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=True)
 
     def _logits(self, module: Any, inputs: Any) -> Any:
         logits = module(inputs)

@@ -190,13 +190,61 @@ def test_a_model_of_the_user(people: Any, tmp_path: Path) -> None:
     Draft202012Validator(load_schema()).validate(done.document)
 
 
+def test_classes_of_a_model_are_matched_by_name_or_by_index(people: Any, tmp_path: Path) -> None:
+    class Model:
+        """Knows the classes under names of its own choice, in an order of its own choice."""
+
+        def __init__(self, classes: list[Any]) -> None:
+            self.classes_ = np.array(classes)
+
+        def predict_proba(self, X: Any) -> Any:
+            refused = np.where(np.asarray(X["age"]) > 45, 0.1, 0.9)
+            return np.stack([refused if str(c) in ("refused", "1") else 1 - refused for c in self.classes_], axis=1)
+
+    more = {**SMALL, "surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 40}
+    documents = []
+    for k, classes in enumerate((["granted", "refused"], ["refused", "granted"], [0, 1])):
+        done = run_audit(more, target=Model(classes), data=people, folder=tmp_path / str(k), workers=1)
+        documents.append(done.document)
+    assert documents[0]["audit"]["target"]["accuracy"] > 0.6
+    assert documents[0] == documents[1] == documents[2]
+    for classes in ([1, 2], ["no", "yes"]):
+        with pytest.raises(InvalidInputError, match="those of the labels granted, refused"):
+            run_audit(more, target=Model(classes), data=people, folder=tmp_path / "none")
+
+
+def test_another_model_does_not_get_the_result_of_the_first(people: Any, tmp_path: Path) -> None:
+    def old(X: Any) -> Any:
+        return (np.asarray(X["age"], dtype=float) > 45).astype(int)
+
+    def new(X: Any) -> Any:
+        return (np.asarray(X["age"], dtype=float) > 50).astype(int)
+
+    new.__name__ = "old"
+    run = tmp_path / "run"
+    more = {**SMALL, "surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 40}
+    done = run_audit(more, target=old, data=people, folder=run, workers=1)
+    assert run_audit(more, target=old, data=people, folder=run).document == done.document
+    with pytest.raises(TargetError, match="of another target"):
+        run_audit(more, target=new, data=people, folder=run)
+    (run / "result.json").unlink()
+    before = contents(run)
+    with pytest.raises(TargetError, match="it is another target"):
+        run_audit(more, target=new, data=people, folder=run, workers=1)
+    assert contents(run) == before
+
+
+def test_data_that_are_handed_over_go_by_their_own_name(people: Any, done: Any) -> None:
+    assert done.document["inputs"][0]["path"] == people.name == done.document["audit"]["configuration"]["data"]
+
+
 def test_a_function_that_fails_in_the_middle_loses_nothing(people: Any, tmp_path: Path) -> None:
     calls = 0
 
     def answer(X: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == 4:
             raise RuntimeError("the model is down")
         return (np.asarray(X["age"], dtype=float) > 45).astype(int)
 

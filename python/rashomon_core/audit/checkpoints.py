@@ -7,15 +7,15 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rashomon_core import tiles
-from rashomon_core.errors import AnswersError, InvalidInputError
+from rashomon_core.errors import AnswersError, InvalidInputError, TargetError
 from rashomon_core.extraction.oracle import Oracle
+from rashomon_core.extraction.target import Target
 from rashomon_core.metrics.decisions import fidelity
 from rashomon_core.predictions import Predictions
 from rashomon_core.profiling import Profile, profile
@@ -30,7 +30,7 @@ from .tasks import Item
 if TYPE_CHECKING:
     from .pipeline import Gathered
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "check_target"]
 
 Array = npt.NDArray[Any]
 
@@ -99,6 +99,30 @@ def assemble(
     }
     run.commit_result(document)
     return document
+
+
+def check_target(run: RunFolder, config: Config, target: Target, X: Any) -> None:
+    """Refuse a finished run when the given target does not answer the evaluation rows as it did then.
+
+    Parameters
+    ----------
+    X : evaluation rows
+
+    Raises
+    ------
+    TargetError
+        The stored result is of another target.
+    """
+    file = run.path / f"budget-{config.budgets[-1]}" / "target.npy"
+    stored = np.load(file, allow_pickle=False)[-len(X) :]
+    now = target.predict_proba(X)
+    now = now[:, 1] if stored.ndim == 1 else now
+    if stored.shape != now.shape or not np.allclose(stored, now, rtol=0, atol=1e-6):
+        raise TargetError(
+            "the result in this folder is of another target: its answers are not those of the given one",
+            where=str(file),
+            fix="choose another run folder",
+        )
 
 
 class _Checkpoint:
@@ -289,7 +313,7 @@ def _natural_agreement(
 
 def _input(config: Config, arena: Arena) -> dict[str, Any]:
     source = config["data"]
-    path = source if isinstance(source, str) else str(Path(str(source["path"])))
+    path = source if isinstance(source, str) else str(source["path"])
     shape = getattr(arena.X, "shape", (len(arena.y),))
     return {
         "role": "data",

@@ -114,6 +114,8 @@ def run_audit(
         The target raised or answered nonsense. The ledger holds what was answered before.
     """
     config = config if isinstance(config, Config) and not settings else make_config(config, **settings)
+    if data is not None:  # the document and the recipe of the target go by the data that are used
+        config = make_config(config, data=data.name)
     count = parse_workers(workers)
     strategy_name = make_strategy(config["strategy"]).name  # what is unknown ends here, before any work
     make_output(config["answer"])
@@ -128,7 +130,10 @@ def run_audit(
     run = RunFolder(default_folder(config) if folder is None else folder, _identity(config, arena, given))
     with run.open():
         if run.result.exists():
-            return Audit(run.path, run.read_result())
+            document = run.read_result()
+            if given is not None:
+                checkpoints.check_target(run, config, given, arena.rows(arena.evaluation))
+            return Audit(run.path, document)
         stages = _Stages(config, arena, run, recipes, plan, given, strategy_name, count)
         document = stages.go(threads, memory)
         return Audit(run.path, document)
@@ -195,8 +200,9 @@ class _Stages:
             log=self.run.ledger,
             seed=self.config["seed"],
         )
-        gathered = self.queries(oracle)
+        # Before the first query: a run that is taken up with another target ends here, with its ledger as it was.
         evaluation = oracle.evaluate(self.arena.rows(self.arena.evaluation))
+        gathered = self.queries(oracle)
         synthetic, on_synthetic = self.synthetic(oracle)
         job = self.job(gathered, synthetic)
         items = self.items()
@@ -460,22 +466,42 @@ def _dataset(config: Config) -> Any:
 def _given_target(config: Config, target: Any, dataset: Any) -> Target | None:
     """Return the user's own model as a target, or None when one is to be trained."""
     n = len(dataset.class_names)
+    known: Any = None
     spec = config["target"]
     if target is None and isinstance(spec, Mapping) and "python" in spec:
         target = _imported(str(spec["python"]))
     if target is None:
         return None
     if isinstance(target, Target):
-        made = target
+        made, known = target, target.class_names
     elif hasattr(target, "predict_proba") or hasattr(target, "predict"):
         made = Target.from_estimator(target)
+        known = getattr(target, "classes_", None)
     elif hasattr(target, "parameters") and hasattr(target, "eval"):
         made = Target.from_torch(target, n_classes=n)
     else:
         made = Target.from_callable(target, n)
     if made.n_classes != n:
         raise InvalidInputError(f"the target tells {made.n_classes} classes apart and the labels have {n}")
-    return made
+    if known is None:
+        return made
+    order = _class_order(np.asarray(known).tolist(), dataset.class_names)
+    if order == list(range(n)):
+        return made
+    return Target(lambda X: made.predict_proba(X)[:, order], n, class_names=dataset.class_names, name=made.name)
+
+
+def _class_order(known: Sequence[object], names: Sequence[str]) -> list[int]:
+    """Return the target's column of each class of the data: by name, or by number where its classes are indices."""
+    texts = [str(int(c)) if isinstance(c, float) and c.is_integer() else str(c) for c in known]
+    if sorted(texts) == sorted(names):
+        return [texts.index(name) for name in names]
+    if texts == [str(k) for k in range(len(names))] or texts == ["False", "True"]:
+        return list(range(len(names)))
+    raise InvalidInputError(
+        f"the target's classes are {', '.join(texts)} and those of the labels {', '.join(names)}",
+        fix="a target fitted on these labels or on their indices from 0; or Target.from_callable, columns in their order",
+    )
 
 
 def _imported(name: str) -> Any:

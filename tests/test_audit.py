@@ -29,6 +29,19 @@ def audit(people: Any, folder: Path, **more: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return people with 90 different rows, in all parts of a split."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"age": rng.integers(20, 65, 600), "sex": rng.choice(["female", "male"], 600)})
+    table["label"] = (table["age"] + 15 * (table["sex"] == "male") + rng.normal(0, 9, 600) > 50).astype(int)
+    path = tmp_path_factory.mktemp("repeated") / "repeated.csv"
+    table.to_csv(path, index=False)
+    return load_table(path, "label", groups=["sex"])
+
+
+@pytest.fixture(scope="module")
 def done(people: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return audit(people, tmp_path_factory.mktemp("runs") / "run")
 
@@ -81,6 +94,43 @@ def test_the_ledger_counts_every_answer_once(done: Any) -> None:
     assert len(evaluation) == done.document["audit"]["queries"]["evaluation_answers"] == 150 + 50
     assert not {e[1] for e in evaluation[:150]} - {e[1] for e in evaluation}
     assert not any(e[5] for e in evaluation)
+
+
+@pytest.mark.parametrize(("strategy", "cache"), [("natural", "free"), ("natural", "off"), ("marginal", "free")])
+def test_what_selects_is_never_learned(repeated: Any, tmp_path: Path, strategy: str, cache: str) -> None:
+    more = {"surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 50, "synthetic": 0}
+    done = audit(repeated, tmp_path / "run", strategy=strategy, cache=cache, **more)
+    entries = lines(done.folder / "ledger.jsonl")
+    selecting, training = ({e[1] for e in entries if e[2] == purpose} for purpose in ("select", "train"))
+    assert len(selecting) == 15
+    assert not selecting & training
+    assert sum(e[5] for e in entries) == 50
+
+
+def test_fidelity_on_inputs_that_were_not_asked(repeated: Any, tmp_path: Path) -> None:
+    more = {"surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 50, "synthetic": 0}
+    done = audit(repeated, tmp_path / "run", **more)
+    entry = done.document["checkpoints"][0]
+    asked = {e[1] for e in lines(done.folder / "ledger.jsonl")}
+    new = np.array([e[1] not in asked for e in lines(done.folder / "ledger-evaluation.jsonl")])
+    assert entry["queries"]["evaluation_inputs_asked"] == (~new).sum() > 30
+    folder = done.folder / "budget-50"
+    selection = np.load(folder / "selection.npy")
+    agree = (np.load(folder / "preds.npy") > 0.5)[0, ~selection] == (np.load(folder / "target.npy") > 0.5)[~selection]
+    assert entry["baselines"]["fidelity_unasked"]["median"] == agree[new].mean()
+    Draft202012Validator(load_schema()).validate(done.document)
+
+
+def test_a_pool_of_repeats_is_asked_to_its_end(repeated: Any, tmp_path: Path) -> None:
+    more = {"surrogates": ["tree"], "exploration": {"retraining": {}}, "synthetic": 0}
+    done = audit(repeated, tmp_path / "run", budget=[50, 100], **more)
+    spent = done.document["audit"]["queries"]["charged"]
+    assert 50 < spent < 100
+    pool = {e[1] for e in lines(done.folder / "ledger.jsonl")}
+    assert spent == len(pool)
+    assert any("were not spent" in w for w in done.document["warnings"])
+    with pytest.raises(AnswersError, match="pool rows are left"):
+        audit(repeated, tmp_path / "more", budget=[50, 200], selection=0.1, **more)
 
 
 def test_baselines(done: Any) -> None:

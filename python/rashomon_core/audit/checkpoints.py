@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rashomon_core import tiles
 from rashomon_core.errors import AnswersError, InvalidInputError, TargetError
 from rashomon_core.extraction.oracle import Oracle
+from rashomon_core.extraction.rows import row_hashes, take
 from rashomon_core.extraction.target import Target
 from rashomon_core.metrics.decisions import fidelity
 from rashomon_core.predictions import Predictions
@@ -155,6 +156,12 @@ class _Checkpoint:
         self.notes = Counter[str]()
         self.methods: dict[str, str] = {}
         self.synthetic: dict[str, float] = {}
+        self.unasked: dict[str, float] = {}
+        trained = take(gathered.X, slice(0, gathered.trained_on[budget]))
+        selecting = arena.rows(gathered.selection_rows[:n])
+        asked = {*row_hashes(trained), *row_hashes(selecting)}
+        #: Evaluation samples whose input was no query: equal rows fall on both sides of a split.
+        self.new = np.array([digest not in asked for digest in row_hashes(arena.rows(arena.evaluation))])
         self._tensor(run, items, n, shape, on_synthetic)
 
     def _tensor(
@@ -185,6 +192,9 @@ class _Checkpoint:
                     part = np.concatenate([scores[k, :n], scores[k, widest : last - synthetic]])
                     tensor[at] = part[:, 1] if C == 2 else part
                     self.methods[str(name)] = item.method
+                    if self.new.any():
+                        agree = part[n:].argmax(axis=1) == self.evaluation.argmax(axis=1)
+                        self.unasked[str(name)] = float(agree[self.new].mean())
                     if on_synthetic is not None:
                         same = scores[k, last - synthetic :].argmax(axis=1) == on_synthetic.argmax(axis=1)
                         self.synthetic[str(name)] = float(same.mean())
@@ -265,6 +275,7 @@ class _Checkpoint:
                 "trained_on": n,
                 "selected_on": self.gathered.selected[self.budget],
                 **self.gathered.counts[self.budget],
+                "evaluation_inputs_asked": int((~self.new).sum()),
             },
             "baselines": {
                 "majority_class": {
@@ -273,7 +284,8 @@ class _Checkpoint:
                     "accuracy": float((truth == majority).mean()),
                 },
                 "natural_agreement": agreement,
-                "fidelity_natural": results.get("fidelity"),
+                "fidelity_natural": results.get("fidelity", {"value": None, "reason": "not measured"}),
+                "fidelity_unasked": _extremes([self.unasked[m] for m in members if m in self.unasked], "all were asked"),
                 "fidelity_synthetic": _extremes(synthetic, "no synthetic points: texts, or synthetic: 0"),
                 "correct_fidelity": losses.get("correct_fidelity", {"value": None, "reason": "not measured"}),
             },

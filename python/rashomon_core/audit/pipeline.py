@@ -269,9 +269,9 @@ class _Stages:
                 "Fix: a smaller selection.share, a smaller budget, or a larger split.pool"
             )
         selection = np.array(chosen, dtype=np.int64)
-        reserved = np.zeros(len(pool), dtype=bool)
-        reserved[selection] = True
-        checkpoint = 0
+        # Equal inputs go with them: who is a member is decided on inputs that no pool query may teach.
+        own_hashes = {hashes[row] for row in chosen}
+        reserved = np.array([digest in own_hashes for digest in hashes])
 
         def ask(X: Any, round: int) -> Answers:
             return oracle.query(X, strategy=self.strategy, round=round, purpose="train")
@@ -325,21 +325,28 @@ class _Stages:
         )
 
     def collect(self, collector: Collector, oracle: Oracle, until: int, said: list[str]) -> None:
-        """Ask until ``until`` answers are charged. Repeated inputs are free with a cache: then there are more."""
-        for _ in range(20):
-            missing = until - oracle.spent
-            if missing <= 0:
-                return
-            before = len(collector)
+        """Ask until ``until`` answers are charged. Repeated inputs are free with a cache: then there are more.
+
+        Raises
+        ------
+        AnswersError
+            There are fewer inputs left than charged answers are wanted. Where there are enough, and some of them
+            turn out to be repeats, what is left is asked and the rest of the budget is said to be unspent.
+        """
+        missing = until - oracle.spent
+        if missing > 0:
+            collector.collect(missing)
+        step = missing = until - oracle.spent
+        while step > 0:
             try:
-                collector.collect(missing)
+                collector.collect(step)
             except AnswersError:
-                if before == 0:
-                    raise
-                break
-        text = f"{until - oracle.spent} of {until} charged answers were not spent: no new inputs are left"
-        if until > oracle.spent and text not in said:
-            said.append(text)
+                step //= 2
+            else:
+                missing = until - oracle.spent
+                step = min(step, missing)
+        if missing > 0:
+            said.append(f"{missing} of {until} charged answers were not spent: no different inputs are left")
 
     def check_answers(self, answers: Answers, budget: int) -> None:
         """Refuse to go on where nothing can be learned."""

@@ -125,7 +125,7 @@ class Collector:
     space : FeatureSpace, optional
         Default: that of the pool rows that are not reserved.
     reserved : (n_pool,) bool, optional
-        Pool rows that are never asked for and give no parents.
+        Pool rows that are never asked for and give no parents. No synthetic input equals one of them.
     committee : callable, optional
         `committee(X, answers, rng)` -> surrogates, for strategies that need them.
     batch : int, optional
@@ -203,7 +203,8 @@ class Collector:
         self._root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
         self._initial = max(20, 2 * self.n_classes) if initial is None else initial
         self._keeps_seen = bool(getattr(self.strategy, "synthetic", not getattr(self.strategy, "from_pool", False)))
-        self._seen: set[str] = set()
+        kept = self._keeps_seen and bool(self._used.any())
+        self._seen: set[str] = set(row_hashes(take(self._pool, self._used))) if kept else set()
         self._parts: list[Any] = []
         self._answers: list[Answers] = []
         self._rows: list[Array] = []

@@ -345,6 +345,16 @@ def test_one_class_only_in_the_answers(people: Any, tmp_path: Path) -> None:
         ({"defences": ["rounding:1"]}, UsageError, "did you mean 'round'"),
         ({"exploration": {"dropout": {"rate": 0.1}}}, UsageError, "did you mean 'rates'"),
         ({"exploration": {"convex": {"samples": -1}}}, UsageError, "a whole number"),
+        ({"exploration": {"convex": {"epsilon": "x"}}}, UsageError, "a number of 0 or more"),
+        ({"exploration": {"convex": {"base": "tree"}}}, UsageError, "a logistic regression, and tree"),
+        ({"exploration": {"convex": {"gap": 1}}}, UsageError, "true or false"),
+        ({"exploration": {"dropout": {"rates": "high"}}}, UsageError, "rates=.*below 1"),
+        ({"exploration": {"dropout": {"rates": [0.1, 1]}}}, UsageError, "rates=.*below 1"),
+        ({"exploration": {"dropout": {"kind": "poisson"}}}, UsageError, "bernoulli, gaussian"),
+        ({"exploration": {"dropout": {"base": "tree"}}}, UsageError, "a network, and tree"),
+        ({"exploration": {"weight_perturbation": {"lr": 0}}}, UsageError, "above 0"),
+        ({"exploration": {"weight_perturbation": {"base": "mlp"}}}, UsageError, "a torch network"),
+        ({"strategy": {"name": "mixup", "alpha": "x"}}, UsageError, "cannot be made of alpha='x'"),
         ({"positive": "yes"}, UsageError, "none of the classes"),
         ({"metrics": ["ambiguitty"]}, UsageError, "ambiguitty"),
     ],
@@ -353,6 +363,21 @@ def test_what_makes_no_sense_is_refused(people: Any, tmp_path: Path, more: Any, 
     with pytest.raises(error, match=text):
         audit(people, tmp_path / "run", **more)
     assert not (tmp_path / "run" / "result.json").exists()
+    if error is UsageError:  # before any work
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("metrics", ["fidelity", ["fairness"], "pass"])
+def test_a_part_of_the_metrics(people: Any, tmp_path: Path, metrics: Any) -> None:
+    import io
+
+    from rashomon_core.report.audits import print_audit
+
+    more = {"surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 40, "synthetic": 0, "size": 9}
+    done = audit(people, tmp_path / "run", metrics=metrics, groups=[], **more)
+    Draft202012Validator(load_schema()).validate(done.document)
+    print_audit(done.document, io.StringIO(), folder="run")
+    assert any("size 9 is more than the 1 candidates" in w for w in done.document["checkpoints"][0]["warnings"])
 
 
 def test_nothing_is_left_of_a_set_that_is_empty(people: Any, tmp_path: Path) -> None:

@@ -75,6 +75,10 @@ def assemble(
     for c in made:
         with _collected() as said:
             last = c.measure(min(size, c.explored) if size else None, config["metrics"], limits)
+        if size and size > c.explored:
+            said.append(
+                f"size {size} is more than the {c.explored} candidates: size-matched values are of {c.explored}"
+            )
         entries.append(c.entry(last, agreement, oracle, said))
     assert last is not None
     document = build_document(last, inputs=[_input(config, arena)], warnings=[*gathered.said])
@@ -266,6 +270,7 @@ class _Checkpoint:
             for name in dict.fromkeys(self.methods.values())
         }
         synthetic = [self.synthetic[m] for m in members if m in self.synthetic]
+        unasked = [self.unasked[m] for m in members if m in self.unasked]
         losses = results.get("losses") or {}
         return {
             "budget": self.budget,
@@ -285,7 +290,7 @@ class _Checkpoint:
                 },
                 "natural_agreement": agreement,
                 "fidelity_natural": results.get("fidelity", {"value": None, "reason": "not measured"}),
-                "fidelity_unasked": _extremes([self.unasked[m] for m in members if m in self.unasked], "all were asked"),
+                "fidelity_unasked": _extremes(unasked, "the inputs of all evaluation samples were asked"),
                 "fidelity_synthetic": _extremes(synthetic, "no synthetic points: texts, or synthetic: 0"),
                 "correct_fidelity": losses.get("correct_fidelity", {"value": None, "reason": "not measured"}),
             },

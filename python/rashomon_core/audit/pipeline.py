@@ -124,8 +124,11 @@ def run_audit(
     dataset = _dataset(config) if data is None else data
     given = _given_target(config, target, dataset)
     arena = make_arena(config, dataset, own_target=given is not None)
+    arena.positive(config["positive"])
     recipes = _recipes(config, arena)
     plan = plan_retraining(recipes, **config["exploration"]["retraining"])
+    explorations = plan_explorations(config, arena)
+    recipe = _target_recipe(config, arena) if given is None else None
     _check_budgets(config, arena)
     run = RunFolder(default_folder(config) if folder is None else folder, _identity(config, arena, given))
     with run.open():
@@ -134,7 +137,7 @@ def run_audit(
             if given is not None:
                 checkpoints.check_target(run, config, given, arena.rows(arena.evaluation))
             return Audit(run.path, document)
-        stages = _Stages(config, arena, run, recipes, plan, given, strategy_name, count)
+        stages = _Stages(config, arena, run, plan, explorations, given or recipe, strategy_name, count)
         document = stages.go(threads, memory)
         return Audit(run.path, document)
 
@@ -173,21 +176,21 @@ class _Stages:
         config: Config,
         arena: Arena,
         run: RunFolder,
-        recipes: Sequence[Recipe],
         plan: Sequence[Candidate],
-        given: Target | None,
+        explorations: Sequence[tuple[str, Candidate, dict[str, Any]]],
+        target: Target | Recipe | None,
         strategy: str,
         workers: int,
     ) -> None:
-        self.config, self.arena, self.run, self.recipes, self.plan = config, arena, run, recipes, plan
-        self.given, self.strategy, self.workers = given, strategy, workers
-        self.explorations = plan_explorations(config, arena)
+        self.config, self.arena, self.run, self.plan, self.explorations = config, arena, run, plan, explorations
+        self.strategy, self.workers = strategy, workers
+        self.given = target if isinstance(target, Target) else None
+        self.recipe = target if isinstance(target, Recipe) else None
         self.texts: embeddings.Texts | None = None
-        self.recipe = None if given is not None else _target_recipe(config, arena)
 
     def go(self, threads: int | None, memory: int | str | None) -> dict[str, Any]:
         """Go through all stages and return the document, which is committed by then."""
-        recipes = [*self.recipes, *(c.recipe for _, c, _ in self.explorations)]
+        recipes = [c.recipe for c in self.plan] + [c.recipe for _, c, _ in self.explorations]
         if embeddings.needed(recipes if self.recipe is None else [*recipes, self.recipe]):
             self.texts = embeddings.prepare(self.run, self.arena.X, self.workers)
         target = self.target()
@@ -449,12 +452,6 @@ def _dataset(config: Config) -> Any:
     source = config["data"]
     if isinstance(source, str):
         return datasets.load_default() if source == "arrests" else datasets.load_local(source)
-    if not isinstance(source, Mapping) or "path" not in source:
-        raise UsageError(f"data={source!r}: a name, or path and label of a table")
-    known = ("path", "label", "groups", "drop", "split_by")
-    for key in source:
-        if key not in known:
-            raise UsageError(f"unknown key {key!r} in data; it has {', '.join(known)}")
     if str(source["path"]).lower().endswith(".npz"):
         if len(source) > 1:
             raise UsageError("data: a .npz says itself what is label and group; give its path alone")
@@ -507,7 +504,7 @@ def _class_order(known: Sequence[object], names: Sequence[str]) -> list[int]:
         return list(range(len(names)))
     raise InvalidInputError(
         f"the target's classes are {', '.join(texts)} and those of the labels {', '.join(names)}",
-        fix="a target fitted on these labels or on their indices from 0; or Target.from_callable, columns in their order",
+        fix="a target fitted on these labels or their indices from 0, or Target.from_callable, columns in that order",
     )
 
 

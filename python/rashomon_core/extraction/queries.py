@@ -100,8 +100,11 @@ def make_strategy(spec: str | Mapping[str, Any] | Strategy) -> Strategy:
             raise UsageError(f"strategy {name!r} has no parameter {key!r}{_nearest(str(key), known)} ({has})")
     try:
         return STRATEGIES[name](**parameters)
-    except TypeError as error:
-        raise UsageError(f"strategy {name!r}: {error}") from error
+    except UsageError:
+        raise
+    except (TypeError, ValueError) as error:  # a text where a number belongs
+        given = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
+        raise UsageError(f"strategy {name!r} cannot be made of {given} ({error})") from error
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -169,6 +169,20 @@ def test_the_seed_changes_the_run(done: Any, people: Any, tmp_path: Path) -> Non
     assert [e[1] for e in lines(other.folder / "ledger.jsonl")] != [e[1] for e in lines(done.folder / "ledger.jsonl")]
 
 
+def _never(X: Any) -> Any:
+    """Answer one class but for a few of the oldest."""
+    return (np.asarray(X["age"], dtype=float) >= 78).astype(int)
+
+
+@pytest.mark.parametrize("strategy", ["entropy", "jacobian", "knockoff"])
+def test_strategies_that_ask_surrogates_wait_for_a_second_class(people: Any, tmp_path: Path, strategy: str) -> None:
+    more = {**SMALL, "surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 100, "strategy": strategy}
+    done = run_audit({**more, "seed": 2}, target=_never, data=people, folder=tmp_path / "run", workers=1)
+    training = [e for e in lines(done.folder / "ledger.jsonl") if e[2] == "train"]
+    assert sum(e[7] for e in training[:20]) == 0 < sum(e[7] for e in training)
+    assert done.document["audit"]["queries"]["charged"] == 100
+
+
 @pytest.mark.parametrize(
     "strategy", ["uniform", "gaussian", "marginal", "mixup", "entropy", "committee", "k_center", "knockoff", "jacobian"]
 )
@@ -356,6 +370,7 @@ def test_one_class_only_in_the_answers(people: Any, tmp_path: Path) -> None:
         ({"exploration": {"weight_perturbation": {"base": "mlp"}}}, UsageError, "a torch network"),
         ({"strategy": {"name": "mixup", "alpha": "x"}}, UsageError, "cannot be made of alpha='x'"),
         ({"positive": "yes"}, UsageError, "none of the classes"),
+        ({"positive": -1}, UsageError, "none of the classes"),
         ({"metrics": ["ambiguitty"]}, UsageError, "ambiguitty"),
     ],
 )
@@ -441,6 +456,22 @@ def test_foreign_and_damaged_folders(done: Any, people: Any, tmp_path: Path) -> 
     (run / "config.json").write_text("{")
     with pytest.raises(InvalidInputError, match=r"config\.json: the file is damaged"):
         audit(people, run)
+
+
+def test_folders_that_cannot_be_made(people: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be made"):
+        audit(people, tmp_path / "file" / "run")
+
+
+def test_missing_groups_are_refused_before_any_work(people: Any, tmp_path: Path) -> None:
+    import dataclasses
+
+    some = people.groups.copy()
+    some.loc[3, "sex"] = None
+    with pytest.raises(InvalidInputError, match=r"'sex' has 1 missing values at row 3"):
+        audit(dataclasses.replace(people, groups=some), tmp_path / "run", missing="refuse")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_serves_one_process_at_a_time(people: Any, tmp_path: Path) -> None:

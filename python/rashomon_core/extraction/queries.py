@@ -136,7 +136,8 @@ class Collector:
         tenth of what has been asked so far (Jacobian augmentation: as many as have been asked), at least 10.
     initial : int, optional
         Inputs of the seed round of an adaptive strategy: pool rows in random order, or samples of the marginals
-        without a pool. Default: 2 per class, at least 20. 0: none.
+        without a pool. Default: 2 per class, at least 20. 0: none. Where all answers are one class, strategies that
+        ask surrogates go on with seeds, in rounds of their own size.
     seed : int or numpy.random.SeedSequence
 
     Attributes
@@ -300,12 +301,12 @@ class Collector:
     def _propose(self, needed: int) -> None:
         """Make one proposal and put it behind what is pending."""
         number = self._proposals
-        seeding = self.adaptive and number == 0 and self._initial > 0
+        seeding = self.adaptive and self._initial > 0 and (number == 0 or self._blind())
         strategy: Strategy = self.strategy
         left = int((~self._used).sum())
         if seeding:
             strategy = Natural() if left else Marginal()
-        size = self._size(seeding)
+        size = self._size(seeding and number == 0)
         if getattr(strategy, "from_pool", False) and left:
             size = min(size, left)
         try:
@@ -326,6 +327,11 @@ class Collector:
         self._open = None if seeding else self._open or []
         self._proposals += 1
         self._proposed += size
+
+    def _blind(self) -> bool:
+        """Whether the strategy asks surrogates, and all answers so far are one class: there is nothing to train on."""
+        asks = bool(getattr(self.strategy, "asks_surrogates", False))
+        return asks and self.answers is not None and len(np.unique(self.answers.labels)) < 2
 
     def _size(self, seeding: bool) -> int:
         if seeding:

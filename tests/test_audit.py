@@ -29,6 +29,19 @@ def audit(people: Any, folder: Path, **more: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return people with 90 different rows, in all parts of a split."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"age": rng.integers(20, 65, 600), "sex": rng.choice(["female", "male"], 600)})
+    table["label"] = (table["age"] + 15 * (table["sex"] == "male") + rng.normal(0, 9, 600) > 50).astype(int)
+    path = tmp_path_factory.mktemp("repeated") / "repeated.csv"
+    table.to_csv(path, index=False)
+    return load_table(path, "label", groups=["sex"])
+
+
+@pytest.fixture(scope="module")
 def done(people: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return audit(people, tmp_path_factory.mktemp("runs") / "run")
 
@@ -83,6 +96,43 @@ def test_the_ledger_counts_every_answer_once(done: Any) -> None:
     assert not any(e[5] for e in evaluation)
 
 
+@pytest.mark.parametrize(("strategy", "cache"), [("natural", "free"), ("natural", "off"), ("marginal", "free")])
+def test_what_selects_is_never_learned(repeated: Any, tmp_path: Path, strategy: str, cache: str) -> None:
+    more = {"surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 50, "synthetic": 0}
+    done = audit(repeated, tmp_path / "run", strategy=strategy, cache=cache, **more)
+    entries = lines(done.folder / "ledger.jsonl")
+    selecting, training = ({e[1] for e in entries if e[2] == purpose} for purpose in ("select", "train"))
+    assert len(selecting) == 15
+    assert not selecting & training
+    assert sum(e[5] for e in entries) == 50
+
+
+def test_fidelity_on_inputs_that_were_not_asked(repeated: Any, tmp_path: Path) -> None:
+    more = {"surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 50, "synthetic": 0}
+    done = audit(repeated, tmp_path / "run", **more)
+    entry = done.document["checkpoints"][0]
+    asked = {e[1] for e in lines(done.folder / "ledger.jsonl")}
+    new = np.array([e[1] not in asked for e in lines(done.folder / "ledger-evaluation.jsonl")])
+    assert entry["queries"]["evaluation_inputs_asked"] == (~new).sum() > 30
+    folder = done.folder / "budget-50"
+    selection = np.load(folder / "selection.npy")
+    agree = (np.load(folder / "preds.npy") > 0.5)[0, ~selection] == (np.load(folder / "target.npy") > 0.5)[~selection]
+    assert entry["baselines"]["fidelity_unasked"]["median"] == agree[new].mean()
+    Draft202012Validator(load_schema()).validate(done.document)
+
+
+def test_a_pool_of_repeats_is_asked_to_its_end(repeated: Any, tmp_path: Path) -> None:
+    more = {"surrogates": ["tree"], "exploration": {"retraining": {}}, "synthetic": 0}
+    done = audit(repeated, tmp_path / "run", budget=[50, 100], **more)
+    spent = done.document["audit"]["queries"]["charged"]
+    assert 50 < spent < 100
+    pool = {e[1] for e in lines(done.folder / "ledger.jsonl")}
+    assert spent == len(pool)
+    assert any("were not spent" in w for w in done.document["warnings"])
+    with pytest.raises(AnswersError, match="pool rows are left"):
+        audit(repeated, tmp_path / "more", budget=[50, 200], selection=0.1, **more)
+
+
 def test_baselines(done: Any) -> None:
     for entry in done.document["checkpoints"]:
         folder = done.folder / f"budget-{entry['budget']}"
@@ -117,6 +167,20 @@ def test_workers_change_no_byte(done: Any, people: Any, tmp_path: Path) -> None:
 def test_the_seed_changes_the_run(done: Any, people: Any, tmp_path: Path) -> None:
     other = audit(people, tmp_path / "other", seed=1)
     assert [e[1] for e in lines(other.folder / "ledger.jsonl")] != [e[1] for e in lines(done.folder / "ledger.jsonl")]
+
+
+def _never(X: Any) -> Any:
+    """Answer one class but for a few of the oldest."""
+    return (np.asarray(X["age"], dtype=float) >= 78).astype(int)
+
+
+@pytest.mark.parametrize("strategy", ["entropy", "jacobian", "knockoff"])
+def test_strategies_that_ask_surrogates_wait_for_a_second_class(people: Any, tmp_path: Path, strategy: str) -> None:
+    more = {**SMALL, "surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 100, "strategy": strategy}
+    done = run_audit({**more, "seed": 2}, target=_never, data=people, folder=tmp_path / "run", workers=1)
+    training = [e for e in lines(done.folder / "ledger.jsonl") if e[2] == "train"]
+    assert sum(e[7] for e in training[:20]) == 0 < sum(e[7] for e in training)
+    assert done.document["audit"]["queries"]["charged"] == 100
 
 
 @pytest.mark.parametrize(
@@ -230,13 +294,61 @@ def test_estimators_defences_and_strategies_of_the_user(people: Any, tmp_path: P
     assert {e[3] for e in lines(done.folder / "ledger.jsonl")} == {"natural", "oldest"}
 
 
+def test_classes_of_a_model_are_matched_by_name_or_by_index(people: Any, tmp_path: Path) -> None:
+    class Model:
+        """Knows the classes under names of its own choice, in an order of its own choice."""
+
+        def __init__(self, classes: list[Any]) -> None:
+            self.classes_ = np.array(classes)
+
+        def predict_proba(self, X: Any) -> Any:
+            refused = np.where(np.asarray(X["age"]) > 45, 0.1, 0.9)
+            return np.stack([refused if str(c) in ("refused", "1") else 1 - refused for c in self.classes_], axis=1)
+
+    more = {**SMALL, "surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 40}
+    documents = []
+    for k, classes in enumerate((["granted", "refused"], ["refused", "granted"], [0, 1])):
+        done = run_audit(more, target=Model(classes), data=people, folder=tmp_path / str(k), workers=1)
+        documents.append(done.document)
+    assert documents[0]["audit"]["target"]["accuracy"] > 0.6
+    assert documents[0] == documents[1] == documents[2]
+    for classes in ([1, 2], ["no", "yes"]):
+        with pytest.raises(InvalidInputError, match="those of the labels granted, refused"):
+            run_audit(more, target=Model(classes), data=people, folder=tmp_path / "none")
+
+
+def test_another_model_does_not_get_the_result_of_the_first(people: Any, tmp_path: Path) -> None:
+    def old(X: Any) -> Any:
+        return (np.asarray(X["age"], dtype=float) > 45).astype(int)
+
+    def new(X: Any) -> Any:
+        return (np.asarray(X["age"], dtype=float) > 50).astype(int)
+
+    new.__name__ = "old"
+    run = tmp_path / "run"
+    more = {**SMALL, "surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 40}
+    done = run_audit(more, target=old, data=people, folder=run, workers=1)
+    assert run_audit(more, target=old, data=people, folder=run).document == done.document
+    with pytest.raises(TargetError, match="of another target"):
+        run_audit(more, target=new, data=people, folder=run)
+    (run / "result.json").unlink()
+    before = contents(run)
+    with pytest.raises(TargetError, match="it is another target"):
+        run_audit(more, target=new, data=people, folder=run, workers=1)
+    assert contents(run) == before
+
+
+def test_data_that_are_handed_over_go_by_their_own_name(people: Any, done: Any) -> None:
+    assert done.document["inputs"][0]["path"] == people.name == done.document["audit"]["configuration"]["data"]
+
+
 def test_a_function_that_fails_in_the_middle_loses_nothing(people: Any, tmp_path: Path) -> None:
     calls = 0
 
     def answer(X: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == 4:
             raise RuntimeError("the model is down")
         return (np.asarray(X["age"], dtype=float) > 45).astype(int)
 
@@ -287,7 +399,18 @@ def test_one_class_only_in_the_answers(people: Any, tmp_path: Path) -> None:
         ({"defences": ["rounding:1"]}, UsageError, "did you mean 'round'"),
         ({"exploration": {"dropout": {"rate": 0.1}}}, UsageError, "did you mean 'rates'"),
         ({"exploration": {"convex": {"samples": -1}}}, UsageError, "a whole number"),
+        ({"exploration": {"convex": {"epsilon": "x"}}}, UsageError, "a number of 0 or more"),
+        ({"exploration": {"convex": {"base": "tree"}}}, UsageError, "a logistic regression, and tree"),
+        ({"exploration": {"convex": {"gap": 1}}}, UsageError, "true or false"),
+        ({"exploration": {"dropout": {"rates": "high"}}}, UsageError, "rates=.*below 1"),
+        ({"exploration": {"dropout": {"rates": [0.1, 1]}}}, UsageError, "rates=.*below 1"),
+        ({"exploration": {"dropout": {"kind": "poisson"}}}, UsageError, "bernoulli, gaussian"),
+        ({"exploration": {"dropout": {"base": "tree"}}}, UsageError, "a network, and tree"),
+        ({"exploration": {"weight_perturbation": {"lr": 0}}}, UsageError, "above 0"),
+        ({"exploration": {"weight_perturbation": {"base": "mlp"}}}, UsageError, "a torch network"),
+        ({"strategy": {"name": "mixup", "alpha": "x"}}, UsageError, "cannot be made of alpha='x'"),
         ({"positive": "yes"}, UsageError, "none of the classes"),
+        ({"positive": -1}, UsageError, "none of the classes"),
         ({"metrics": ["ambiguitty"]}, UsageError, "ambiguitty"),
     ],
 )
@@ -295,6 +418,21 @@ def test_what_makes_no_sense_is_refused(people: Any, tmp_path: Path, more: Any, 
     with pytest.raises(error, match=text):
         audit(people, tmp_path / "run", **more)
     assert not (tmp_path / "run" / "result.json").exists()
+    if error is UsageError:  # before any work
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("metrics", ["fidelity", ["fairness"], "pass"])
+def test_a_part_of_the_metrics(people: Any, tmp_path: Path, metrics: Any) -> None:
+    import io
+
+    from rashomon_core.report.audits import print_audit
+
+    more = {"surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 40, "synthetic": 0, "size": 9}
+    done = audit(people, tmp_path / "run", metrics=metrics, groups=[], **more)
+    Draft202012Validator(load_schema()).validate(done.document)
+    print_audit(done.document, io.StringIO(), folder="run")
+    assert any("size 9 is more than the 1 candidates" in w for w in done.document["checkpoints"][0]["warnings"])
 
 
 def test_nothing_is_left_of_a_set_that_is_empty(people: Any, tmp_path: Path) -> None:
@@ -358,6 +496,22 @@ def test_foreign_and_damaged_folders(done: Any, people: Any, tmp_path: Path) -> 
     (run / "config.json").write_text("{")
     with pytest.raises(InvalidInputError, match=r"config\.json: the file is damaged"):
         audit(people, run)
+
+
+def test_folders_that_cannot_be_made(people: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be made"):
+        audit(people, tmp_path / "file" / "run")
+
+
+def test_missing_groups_are_refused_before_any_work(people: Any, tmp_path: Path) -> None:
+    import dataclasses
+
+    some = people.groups.copy()
+    some.loc[3, "sex"] = None
+    with pytest.raises(InvalidInputError, match=r"'sex' has 1 missing values at row 3"):
+        audit(dataclasses.replace(people, groups=some), tmp_path / "run", missing="refuse")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_serves_one_process_at_a_time(people: Any, tmp_path: Path) -> None:

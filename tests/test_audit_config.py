@@ -66,6 +66,17 @@ def test_trees_are_merged_and_short_forms_are_read() -> None:
         ({"exploration": {"retraining": {"seeds": 0}}}, "at least 1"),
         ({"surrogates": 3}, "surrogates is a list"),
         ({"target": object()}, "not plain data"),
+        ({"metrics": 3}, "all, pass, or a list"),
+        ({"metrics": ["ambiguitty"]}, "'ambiguitty' is not one of"),
+        ({"metrics": []}, "no metrics"),
+        ({"fairness_threshold": "high"}, "not a number"),
+        ({"fairness_threshold": {"demographic_parity": 0.1}}, "did you mean 'demographic_parity_"),
+        ({"answer": 3}, "label, proba"),
+        ({"cache": "on"}, "free, charged, off"),
+        ({"data": 3}, "a name, or path and label"),
+        ({"data": {"path": 3}}, "data.path=3 is not a path"),
+        ({"data": {"path": "x.csv", "lable": "y"}}, "did you mean 'label'"),
+        ({"data": {"path": "x.csv", "label": "y", "groups": [1]}}, "a list of columns"),
     ],
 )
 def test_what_makes_no_sense_is_refused(values: dict[str, Any], text: str) -> None:

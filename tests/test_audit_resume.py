@@ -95,6 +95,7 @@ CASES = (
     (["--target", "nomodule:thing"], 2, "cannot be imported"),
     (["--defence", "nois:.1"], 2, "did you mean 'noise'"),
     (["--exploration", "dropout:rate=.1"], 2, "did you mean 'rates'"),
+    (["--exploration", "dropout:rates=.1,1.5"], 2, "rates=[0.1, 1.5]"),
     (["--fail-above", "nothing=1"], 2, "--fail-above"),
 )
 

@@ -251,6 +251,18 @@ def test_outputs() -> None:
             Oracle(target, output=wrong)
 
 
+def test_what_is_hidden_is_no_larger_than_what_is_shown() -> None:
+    """Rounded to .3, .3, .3 the largest class shows .3 and hides .7 between two: they are not the decision."""
+    target = Target.from_callable(lambda X: np.tile([0.34, 0.33, 0.33], (len(X), 1)), 3)
+    answers = Oracle(target, output="topk:1", defences=["round:1"]).query(rows(2))
+    assert answers.labels.tolist() == answers.soft().argmax(axis=1).tolist() == [0, 0]
+
+
+def test_two_noises_of_one_seed_are_two() -> None:
+    oracle = Oracle(Counted().target, output="proba", defences=["noise:.1", "noise:.1", "noise:.1,7"], seed=4)
+    assert [d.seed for d in oracle.defences] == [4, 5, 7]  # type: ignore[attr-defined]
+
+
 def test_certain_targets_have_logits_too() -> None:
     oracle = Oracle(Target.from_callable(lambda X: np.eye(3)[X[:, 0].astype(int)], 3), output="logits")
     answers = oracle.query(np.array([[0], [2]]))

@@ -70,6 +70,13 @@ def test_what_does_not_pickle_is_worked_out_here() -> None:
     assert run_tasks(worker_tasks.add, shared, [1, 2], workers=2) == [1, 2]  # type: ignore[comparison-overlap]
 
 
+def test_items_and_results_that_do_not_travel_are_errors() -> None:
+    with pytest.raises(RashomonError, match=r"item [01] cannot be sent"):
+        run_tasks(worker_tasks.add, 1, [lambda: 0, lambda: 1], workers=2)  # type: ignore[list-item]
+    with pytest.raises(RashomonError, match=r"the result of item [01] cannot be read"):
+        run_tasks(worker_tasks.only_there, None, [0, 1], workers=2)
+
+
 def test_the_number_of_workers_changes_no_byte() -> None:
     alone, two = (run_tasks(worker_tasks.product, None, [1, 2], workers=w) for w in (1, 2))
     assert alone == two

@@ -32,6 +32,22 @@ def die(shared: int, item: int) -> int:
     return item
 
 
+class OnlyThere:
+    """Comes back to life in a worker process and in no other."""
+
+    def __init__(self, home: int) -> None:
+        if home != os.getpid():
+            raise LookupError("not here")
+        self.home = home
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OnlyThere, (self.home,)
+
+
+def only_there(shared: None, item: int) -> OnlyThere:
+    return OnlyThere(os.getpid())
+
+
 def loud(shared: None, item: int) -> int:
     print("on stdout", item)
     sys.stdout.flush()

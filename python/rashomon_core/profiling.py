@@ -135,7 +135,7 @@ def profile(
     (0.5, 0.75)
     """
     started = time.perf_counter()
-    names = _metric_names(metrics)
+    names = metric_names(metrics)
     pool, budget = parse_threads(threads), parse_memory(memory)
     inputs = check_inputs(predictions, target, y, groups, missing, sample_weight, threshold)
     view = inputs.view
@@ -222,7 +222,14 @@ def profile(
     )
 
 
-def _metric_names(metrics: str | Sequence[str]) -> tuple[str, ...]:
+def metric_names(metrics: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the metrics that "pass", "all", "a,b" or a list of names asks for.
+
+    Raises
+    ------
+    UsageError
+        A name that is none.
+    """
     if metrics == "pass":
         return PASS
     if metrics == "all":

@@ -185,18 +185,26 @@ class _Pool:
                 except queue.Empty:
                     break
                 try:
+                    item = bytes(ForkingPickler.dumps(self.items[k]))
+                except Exception as error:  # whatever a user's object raises when it does not pickle
+                    self.done.put((k, False, WorkerError(f"item {k} cannot be sent to a worker process: {error!r}")))
+                    break
+                try:
                     if not sent:
                         _send(process.stdin, self.payload)
                         sent = True
-                    _send(process.stdin, bytes(ForkingPickler.dumps(self.items[k])))
-                    good, value = ForkingPickler.loads(_receive(process.stdout))
-                except (OSError, EOFError, ValueError) as error:
+                    _send(process.stdin, item)
+                    answer = _receive(process.stdout)
+                except (OSError, EOFError) as error:
                     if not self.stopping:
                         code = process.poll()
                         text = f"a worker process ended in the middle of a task ({code if code is not None else error})"
                         self.done.put((k, False, WorkerError(f"{text}. Fix: fewer workers, if memory ran out")))
                     break
-                self.done.put((k, good, value))
+                try:
+                    self.done.put((k, *ForkingPickler.loads(answer)))
+                except Exception as error:  # what a worker knows how to read and this process does not
+                    self.done.put((k, False, WorkerError(f"the result of item {k} cannot be read: {error!r}")))
         finally:
             self.done.put((-1, True, None))
 

@@ -88,6 +88,14 @@ def make_arena(config: Config, dataset: Any, *, own_target: bool) -> Arena:
         X = X.drop(columns=config["drop"])
         if X.shape[1] == 0:
             raise UsageError("drop: no columns are left")
+    for name, values in groups.items():
+        gone = np.array([value is None for value in values], dtype=bool)
+        if config["missing"] == "refuse" and gone.any():
+            raise InvalidInputError(
+                f"group column {name!r} has {int(gone.sum())} missing values",
+                where=f"row {int(gone.argmax())}",
+                fix="fill them in, or make them a group of their own with missing: group",
+            )
     shares = config["split"]
     fractions = [0.0 if own_target else shares["target"], shares["pool"], shares["evaluation"]]
     whole = sum(fractions)

@@ -7,15 +7,16 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rashomon_core import tiles
-from rashomon_core.errors import AnswersError, InvalidInputError
+from rashomon_core.errors import AnswersError, InvalidInputError, TargetError
 from rashomon_core.extraction.oracle import Oracle
+from rashomon_core.extraction.rows import row_hashes, take
+from rashomon_core.extraction.target import Target
 from rashomon_core.metrics.decisions import fidelity
 from rashomon_core.predictions import Predictions
 from rashomon_core.profiling import Profile, profile
@@ -30,7 +31,7 @@ from .tasks import Item
 if TYPE_CHECKING:
     from .pipeline import Gathered
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "check_target"]
 
 Array = npt.NDArray[Any]
 
@@ -74,6 +75,10 @@ def assemble(
     for c in made:
         with _collected() as said:
             last = c.measure(min(size, c.explored) if size else None, config["metrics"], limits)
+        if size and size > c.explored:
+            said.append(
+                f"size {size} is more than the {c.explored} candidates: size-matched values are of {c.explored}"
+            )
         entries.append(c.entry(last, agreement, oracle, said))
     assert last is not None
     document = build_document(last, inputs=[_input(config, arena)], warnings=[*gathered.said])
@@ -99,6 +104,30 @@ def assemble(
     }
     run.commit_result(document)
     return document
+
+
+def check_target(run: RunFolder, config: Config, target: Target, X: Any) -> None:
+    """Refuse a finished run when the given target does not answer the evaluation rows as it did then.
+
+    Parameters
+    ----------
+    X : evaluation rows
+
+    Raises
+    ------
+    TargetError
+        The stored result is of another target.
+    """
+    file = run.path / f"budget-{config.budgets[-1]}" / "target.npy"
+    stored = np.load(file, allow_pickle=False)[-len(X) :]
+    now = target.predict_proba(X)
+    now = now[:, 1] if stored.ndim == 1 else now
+    if stored.shape != now.shape or not np.allclose(stored, now, rtol=0, atol=1e-6):
+        raise TargetError(
+            "the result in this folder is of another target: its answers are not those of the given one",
+            where=str(file),
+            fix="choose another run folder",
+        )
 
 
 class _Checkpoint:
@@ -131,6 +160,12 @@ class _Checkpoint:
         self.notes = Counter[str]()
         self.methods: dict[str, str] = {}
         self.synthetic: dict[str, float] = {}
+        self.unasked: dict[str, float] = {}
+        trained = take(gathered.X, slice(0, gathered.trained_on[budget]))
+        selecting = arena.rows(gathered.selection_rows[:n])
+        asked = {*row_hashes(trained), *row_hashes(selecting)}
+        #: Evaluation samples whose input was no query: equal rows fall on both sides of a split.
+        self.new = np.array([digest not in asked for digest in row_hashes(arena.rows(arena.evaluation))])
         self._tensor(run, items, n, shape, on_synthetic)
 
     def _tensor(
@@ -161,6 +196,9 @@ class _Checkpoint:
                     part = np.concatenate([scores[k, :n], scores[k, widest : last - synthetic]])
                     tensor[at] = part[:, 1] if C == 2 else part
                     self.methods[str(name)] = item.method
+                    if self.new.any():
+                        agree = part[n:].argmax(axis=1) == self.evaluation.argmax(axis=1)
+                        self.unasked[str(name)] = float(agree[self.new].mean())
                     if on_synthetic is not None:
                         same = scores[k, last - synthetic :].argmax(axis=1) == on_synthetic.argmax(axis=1)
                         self.synthetic[str(name)] = float(same.mean())
@@ -232,6 +270,7 @@ class _Checkpoint:
             for name in dict.fromkeys(self.methods.values())
         }
         synthetic = [self.synthetic[m] for m in members if m in self.synthetic]
+        unasked = [self.unasked[m] for m in members if m in self.unasked]
         losses = results.get("losses") or {}
         return {
             "budget": self.budget,
@@ -241,6 +280,7 @@ class _Checkpoint:
                 "trained_on": n,
                 "selected_on": self.gathered.selected[self.budget],
                 **self.gathered.counts[self.budget],
+                "evaluation_inputs_asked": int((~self.new).sum()),
             },
             "baselines": {
                 "majority_class": {
@@ -249,7 +289,8 @@ class _Checkpoint:
                     "accuracy": float((truth == majority).mean()),
                 },
                 "natural_agreement": agreement,
-                "fidelity_natural": results.get("fidelity"),
+                "fidelity_natural": results.get("fidelity", {"value": None, "reason": "not measured"}),
+                "fidelity_unasked": _extremes(unasked, "the inputs of all evaluation samples were asked"),
                 "fidelity_synthetic": _extremes(synthetic, "no synthetic points: texts, or synthetic: 0"),
                 "correct_fidelity": losses.get("correct_fidelity", {"value": None, "reason": "not measured"}),
             },
@@ -289,7 +330,7 @@ def _natural_agreement(
 
 def _input(config: Config, arena: Arena) -> dict[str, Any]:
     source = config["data"]
-    path = source if isinstance(source, str) else str(Path(str(source["path"])))
+    path = source if isinstance(source, str) else str(source["path"])
     shape = getattr(arena.X, "shape", (len(arena.y),))
     return {
         "role": "data",

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
+from rashomon_core.extraction.oracle import CACHES
+from rashomon_core.profiling import metric_names
+from rashomon_core.results import FAIRNESS
 
 __all__ = ["DEFAULTS", "Config", "make_config", "read_config"]
 
@@ -216,6 +219,7 @@ def _merged(key: str, before: Any, value: Any) -> Any:
 
 
 def _checked(v: dict[str, Any]) -> dict[str, Any]:
+    v["data"] = _source(v["data"])
     v["budget"] = _budgets(v["budget"])
     v["epsilon"] = _number("epsilon", v["epsilon"], 0, math.inf)
     v["capacity_tol"] = _number("capacity_tol", v["capacity_tol"], 0, math.inf)
@@ -247,6 +251,14 @@ def _checked(v: dict[str, Any]) -> dict[str, Any]:
     for key in ("groups", "surrogates"):
         if v[key] is not None and not isinstance(v[key], list):
             raise UsageError(f"{key} is a list, not {v[key]!r}")
+    if not isinstance(v["answer"], str):
+        raise UsageError(f"answer={v['answer']!r}: label, proba, topk:k, round:d or logits")
+    if v["cache"] not in CACHES:
+        raise UsageError(f"cache={v['cache']!r} is not one of {', '.join(CACHES)}")
+    if not isinstance(v["metrics"], (str, list)):
+        raise UsageError(f"metrics={v['metrics']!r}: all, pass, or a list of names")
+    metric_names(v["metrics"])
+    _thresholds(v["fairness_threshold"])
     retraining = v["exploration"]["retraining"]
     if retraining is None:
         retraining = {"seeds": 1, "bootstraps": 0}
@@ -263,6 +275,39 @@ def _checked(v: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise UsageError(f"the configuration holds something that is not plain data: {error}") from None
     return v
+
+
+def _source(source: Any) -> Any:
+    """Return where the data come from: a name, or a tree of path, label and columns."""
+    if isinstance(source, str):
+        return source
+    if not isinstance(source, Mapping) or "path" not in source:
+        raise UsageError(f"data={source!r}: a name, or path and label of a table")
+    known = dict.fromkeys(("path", "label", "groups", "drop", "split_by"))
+    found: dict[str, Any] = {}
+    for key, value in source.items():
+        _known(key, known, "data")
+        if key in ("groups", "drop"):
+            value = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+                raise UsageError(f"data.{key}={value!r}: a list of columns")
+        elif not isinstance(value, str) and (key != "split_by" or value is not None):
+            raise UsageError(f"data.{key}={value!r} is not a {'path' if key == 'path' else 'column'}; quote numbers")
+        found[key] = value
+    return found
+
+
+def _thresholds(value: Any) -> None:
+    """Refuse thresholds of fairness that are no numbers, or name no metric."""
+    if value is None:
+        return
+    if not isinstance(value, Mapping):
+        _number("fairness_threshold", value, 0, math.inf)
+        return
+    known = {f"{name}_{form}": None for name in FAIRNESS for form in ("difference", "ratio")}
+    for name, limit in value.items():
+        _known(name, known, "fairness_threshold")
+        _number(f"fairness_threshold.{name}", limit, 0, math.inf)
 
 
 def _budgets(value: Sequence[Any]) -> list[int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from rashomon_core.errors import UsageError
 from rashomon_core.exploration.retraining import Candidate
-from rashomon_core.extraction.recipes import make_recipe
+from rashomon_core.extraction.recipes import Recipe, make_recipe
 
 from .arena import Arena
 from .config import Config
@@ -62,15 +63,14 @@ def plan_explorations(config: Config, arena: Arena) -> list[tuple[str, Candidate
         recipe = make_recipe(_BASES[method][arena.kind] if settings["base"] is None else settings["base"])
         if settings.get("epsilon", 0.0) is None:
             settings["epsilon"] = config["epsilon"]
-        if method == "dropout":
-            if isinstance(settings["rates"], (int, float)):
-                settings["rates"] = [settings["rates"]]
-        else:
-            _whole(method, settings, "samples")
+        if method == "dropout" and not isinstance(settings["rates"], list):
+            settings["rates"] = [settings["rates"]]
+        for key in defaults:
+            _check(method, key, settings)
+        if not _fits(method, recipe):
+            raise UsageError(f"exploration.{method}: its base must be {_WANTED[method]}, and {recipe.family} is none")
         if method == "weight_perturbation":
             settings["positive"] = arena.positive(config["positive"])
-            if not recipe.needs_torch:
-                raise UsageError(f"exploration.{method}: its base must be a torch network, and {recipe.family} is none")
         if method == "convex" and arena.n_classes != 2:
             raise UsageError(f"exploration.convex: linear sets are for two classes, not {arena.n_classes}")
         settings["base"] = recipe.to_dict()
@@ -78,7 +78,39 @@ def plan_explorations(config: Config, arena: Arena) -> list[tuple[str, Candidate
     return found
 
 
-def _whole(method: str, settings: dict[str, Any], key: str) -> None:
-    value = settings[key]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError(f"exploration.{method}.{key}={value!r}: a whole number, 0 or more")
+_WANTED = {"dropout": "a network", "weight_perturbation": "a torch network", "convex": "a logistic regression"}
+_CHOICES = {"kind": ("bernoulli", "gaussian"), "loss": ("fidelity", "cross_entropy")}
+_LEAST = {"models": 1, "steps": 1, "samples": 0}
+
+
+def _fits(method: str, recipe: Recipe) -> bool:
+    """Return whether a method can start from surrogates of this recipe."""
+    if method == "convex":
+        return recipe.family.endswith("logistic")
+    return recipe.needs_torch or (method == "dropout" and recipe.family.endswith("mlp"))
+
+
+def _check(method: str, key: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a value that the method would refuse: before the first query, and not as a candidate that failed."""
+    value, name = settings[key], f"exploration.{method}.{key}"
+    if key in _CHOICES:
+        if value not in _CHOICES[key]:
+            raise UsageError(f"{name}={value!r} is not one of {', '.join(_CHOICES[key])}")
+    elif key in _LEAST:
+        if isinstance(value, bool) or not isinstance(value, int) or value < _LEAST[key]:
+            raise UsageError(f"{name}={value!r}: a whole number, {_LEAST[key]} or more")
+    elif key in ("epsilon", "l2", "lr"):
+        if not _number(value) or (key == "lr" and value == 0):
+            raise UsageError(f"{name}={value!r}: a number {'above 0' if key == 'lr' else 'of 0 or more'}")
+    elif key in ("classes", "gap"):
+        if not isinstance(value, bool):
+            raise UsageError(f"{name}={value!r}: true or false")
+    elif key == "rates":
+        below = 1.0 if settings["kind"] == "bernoulli" else math.inf
+        single = [r for rate in value for r in (rate.values() if isinstance(rate, Mapping) else [rate])]
+        if not single or not all(_number(rate) and rate < below for rate in single):
+            raise UsageError(f"{name}={value!r}: numbers of 0 or more{', below 1' if below == 1 else ''}")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

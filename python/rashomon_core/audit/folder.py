@@ -79,6 +79,9 @@ class RunFolder:
                 )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be made ({error.strerror}). Fix: choose another folder") from None
+        try:
             lock = FileLock(self.path / ".lock", timeout=0)
             with lock:
                 self._claim()

@@ -115,6 +115,8 @@ def run_audit(
         The target raised or answered nonsense. The ledger holds what was answered before.
     """
     config = config if isinstance(config, Config) and not settings else make_config(config, **settings)
+    if data is not None:  # the document and the recipe of the target go by the data that are used
+        config = make_config(config, data=data.name)
     count = parse_workers(workers)
     strategy_name = make_strategy(config.given("strategy")).name  # what is unknown ends here, before any work
     make_output(config["answer"])
@@ -123,14 +125,20 @@ def run_audit(
     dataset = _dataset(config) if data is None else data
     given = _given_target(config, target, dataset)
     arena = make_arena(config, dataset, own_target=given is not None)
+    arena.positive(config["positive"])
     recipes = _recipes(config, arena)
     plan = plan_retraining(recipes, **config["exploration"]["retraining"])
+    explorations = plan_explorations(config, arena)
+    recipe = _target_recipe(config, arena) if given is None else None
     _check_budgets(config, arena)
     run = RunFolder(default_folder(config) if folder is None else folder, _identity(config, arena, given))
     with run.open():
         if run.result.exists():
-            return Audit(run.path, run.read_result())
-        stages = _Stages(config, arena, run, recipes, plan, given, strategy_name, count)
+            document = run.read_result()
+            if given is not None:
+                checkpoints.check_target(run, config, given, arena.rows(arena.evaluation))
+            return Audit(run.path, document)
+        stages = _Stages(config, arena, run, plan, explorations, given or recipe, strategy_name, count)
         document = stages.go(threads, memory)
         return Audit(run.path, document)
 
@@ -169,21 +177,21 @@ class _Stages:
         config: Config,
         arena: Arena,
         run: RunFolder,
-        recipes: Sequence[Recipe],
         plan: Sequence[Candidate],
-        given: Target | None,
+        explorations: Sequence[tuple[str, Candidate, dict[str, Any]]],
+        target: Target | Recipe | None,
         strategy: str,
         workers: int,
     ) -> None:
-        self.config, self.arena, self.run, self.recipes, self.plan = config, arena, run, recipes, plan
-        self.given, self.strategy, self.workers = given, strategy, workers
-        self.explorations = plan_explorations(config, arena)
+        self.config, self.arena, self.run, self.plan, self.explorations = config, arena, run, plan, explorations
+        self.strategy, self.workers = strategy, workers
+        self.given = target if isinstance(target, Target) else None
+        self.recipe = target if isinstance(target, Recipe) else None
         self.texts: embeddings.Texts | None = None
-        self.recipe = None if given is not None else _target_recipe(config, arena)
 
     def go(self, threads: int | None, memory: int | str | None) -> dict[str, Any]:
         """Go through all stages and return the document, which is committed by then."""
-        recipes = [*self.recipes, *(c.recipe for _, c, _ in self.explorations)]
+        recipes = [c.recipe for c in self.plan] + [c.recipe for _, c, _ in self.explorations]
         if embeddings.needed(recipes if self.recipe is None else [*recipes, self.recipe]):
             self.texts = embeddings.prepare(self.run, self.arena.X, self.workers)
         target = self.target()
@@ -196,8 +204,9 @@ class _Stages:
             log=self.run.ledger,
             seed=self.config["seed"],
         )
-        gathered = self.queries(oracle)
+        # Before the first query: a run that is taken up with another target ends here, with its ledger as it was.
         evaluation = oracle.evaluate(self.arena.rows(self.arena.evaluation))
+        gathered = self.queries(oracle)
         synthetic, on_synthetic = self.synthetic(oracle)
         job = self.job(gathered, synthetic)
         items = self.items()
@@ -264,9 +273,9 @@ class _Stages:
                 "Fix: a smaller selection.share, a smaller budget, or a larger split.pool"
             )
         selection = np.array(chosen, dtype=np.int64)
-        reserved = np.zeros(len(pool), dtype=bool)
-        reserved[selection] = True
-        checkpoint = 0
+        # Equal inputs go with them: who is a member is decided on inputs that no pool query may teach.
+        own_hashes = {hashes[row] for row in chosen}
+        reserved = np.array([digest in own_hashes for digest in hashes])
 
         def ask(X: Any, round: int) -> Answers:
             return oracle.query(X, strategy=self.strategy, round=round, purpose="train")
@@ -320,21 +329,28 @@ class _Stages:
         )
 
     def collect(self, collector: Collector, oracle: Oracle, until: int, said: list[str]) -> None:
-        """Ask until ``until`` answers are charged. Repeated inputs are free with a cache: then there are more."""
-        for _ in range(20):
-            missing = until - oracle.spent
-            if missing <= 0:
-                return
-            before = len(collector)
+        """Ask until ``until`` answers are charged. Repeated inputs are free with a cache: then there are more.
+
+        Raises
+        ------
+        AnswersError
+            There are fewer inputs left than charged answers are wanted. Where there are enough, and some of them
+            turn out to be repeats, what is left is asked and the rest of the budget is said to be unspent.
+        """
+        missing = until - oracle.spent
+        if missing > 0:
+            collector.collect(missing)
+        step = missing = until - oracle.spent
+        while step > 0:
             try:
-                collector.collect(missing)
+                collector.collect(step)
             except AnswersError:
-                if before == 0:
-                    raise
-                break
-        text = f"{until - oracle.spent} of {until} charged answers were not spent: no new inputs are left"
-        if until > oracle.spent and text not in said:
-            said.append(text)
+                step //= 2
+            else:
+                missing = until - oracle.spent
+                step = min(step, missing)
+        if missing > 0:
+            said.append(f"{missing} of {until} charged answers were not spent: no different inputs are left")
 
     def check_answers(self, answers: Answers, budget: int) -> None:
         """Refuse to go on where nothing can be learned."""
@@ -435,12 +451,6 @@ def _dataset(config: Config) -> Any:
     source = config["data"]
     if isinstance(source, str):
         return datasets.load_default() if source == "arrests" else datasets.load_local(source)
-    if not isinstance(source, Mapping) or "path" not in source:
-        raise UsageError(f"data={source!r}: a name, or path and label of a table")
-    known = ("path", "label", "groups", "drop", "split_by")
-    for key in source:
-        if key not in known:
-            raise UsageError(f"unknown key {key!r} in data; it has {', '.join(known)}")
     if str(source["path"]).lower().endswith(".npz"):
         if len(source) > 1:
             raise UsageError("data: a .npz says itself what is label and group; give its path alone")
@@ -459,22 +469,42 @@ def _dataset(config: Config) -> Any:
 def _given_target(config: Config, target: Any, dataset: Any) -> Target | None:
     """Return the user's own model as a target, or None when one is to be trained."""
     n = len(dataset.class_names)
+    known: Any = None
     spec = config["target"]
     if target is None and isinstance(spec, Mapping) and "python" in spec:
         target = _imported(str(spec["python"]))
     if target is None:
         return None
     if isinstance(target, Target):
-        made = target
+        made, known = target, target.class_names
     elif hasattr(target, "predict_proba") or hasattr(target, "predict"):
         made = Target.from_estimator(target)
+        known = getattr(target, "classes_", None)
     elif hasattr(target, "parameters") and hasattr(target, "eval"):
         made = Target.from_torch(target, n_classes=n)
     else:
         made = Target.from_callable(target, n)
     if made.n_classes != n:
         raise InvalidInputError(f"the target tells {made.n_classes} classes apart and the labels have {n}")
-    return made
+    if known is None:
+        return made
+    order = _class_order(np.asarray(known).tolist(), dataset.class_names)
+    if order == list(range(n)):
+        return made
+    return Target(lambda X: made.predict_proba(X)[:, order], n, class_names=dataset.class_names, name=made.name)
+
+
+def _class_order(known: Sequence[object], names: Sequence[str]) -> list[int]:
+    """Return the target's column of each class of the data: by name, or by number where its classes are indices."""
+    texts = [str(int(c)) if isinstance(c, float) and c.is_integer() else str(c) for c in known]
+    if sorted(texts) == sorted(names):
+        return [texts.index(name) for name in names]
+    if texts == [str(k) for k in range(len(names))] or texts == ["False", "True"]:
+        return list(range(len(names)))
+    raise InvalidInputError(
+        f"the target's classes are {', '.join(texts)} and those of the labels {', '.join(names)}",
+        fix="a target fitted on these labels or their indices from 0, or Target.from_callable, columns in that order",
+    )
 
 
 def _imported(name: str) -> Any:

@@ -120,7 +120,10 @@ def audit(
         }
         given |= {key: value for key, value in flags.items() if value is not None}
         if exploration:
-            given["exploration"] = {**dict(given.get("exploration") or {}), **_exploration(exploration)}
+            before = given.get("exploration") or {}
+            if not isinstance(before, dict):
+                raise UsageError(f"exploration in {config} is no mapping of methods to settings: {before!r}")
+            given["exploration"] = {**before, **_exploration(exploration)}
         made = make_config(given)
         folder = default_folder(made) if run is None else run
         known = (folder / "result.json").exists()
@@ -133,8 +136,10 @@ def audit(
         for entry in done.document["checkpoints"]:
             for text in entry["warnings"]:
                 notes.warn(f"budget {entry['budget']}: {text}")
+        told = {text for entry in done.document["checkpoints"] for text in entry["warnings"]}
         for text in done.document["warnings"]:
-            notes.warn(text)
+            if text not in told:
+                notes.warn(text)
         if not (as_json or quiet):
             from rashomon_core.report.audits import print_audit
 
@@ -157,7 +162,7 @@ def _data(data: str | None, label: str | None, given: dict[str, Any]) -> dict[st
     name = data.lower()
     if name.endswith(".npz"):
         return {"data": {"path": data}}
-    if not name.endswith((".csv", ".csv.gz", ".tsv", ".parquet")):
+    if not name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")):
         return {"data": data}
     if label is None:
         raise UsageError(f"--data {data}: name the column of the label too, for example --label income")
@@ -169,21 +174,31 @@ def _target(text: str | None) -> Any:
 
 
 def _exploration(texts: list[str]) -> dict[str, Any]:
-    """Read METHOD[:KEY=X,..]."""
+    """Read METHOD[:KEY=X,..]; further values of a key follow it without one: rates=.1,.2."""
     found: dict[str, Any] = {}
     for text in texts:
         name, _, rest = text.partition(":")
         settings: dict[str, Any] = {}
         for part in filter(None, rest.split(",")):
             key, equals, value = part.partition("=")
-            if not equals:
+            if equals:
+                last = key.strip()
+                settings[last] = _value(value)
+            elif settings:  # rates=.1,.2: the second of a list
+                before = settings[last]
+                settings[last] = [*(before if isinstance(before, list) else [before]), _value(part)]
+            else:
                 raise UsageError(f"--exploration {text}: write METHOD:key=value,key=value")
-            try:
-                settings[key.strip()] = int(value)
-            except ValueError:
-                try:
-                    settings[key.strip()] = float(value)
-                except ValueError:
-                    settings[key.strip()] = value.strip()
         found[name.strip()] = settings
     return found
+
+
+def _value(text: str) -> Any:
+    """Read a whole number, a number, true or false, or a text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    text = text.strip()
+    return {"true": True, "false": False}.get(text.lower(), text)

@@ -143,6 +143,7 @@ class _Scored(StrategyBase):
 
     adaptive = True
     from_pool = True
+    asks_surrogates = True
     members = 1
 
     def __init__(self, candidates: int | None = None) -> None:

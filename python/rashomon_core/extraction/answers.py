@@ -26,7 +26,8 @@ class Answers:
         Class indices.
     proba : (n, C) float64, or None
         Probabilities that sum to 1, as far as the output shows them: rounded ones are divided by their sum, what
-        top-k hides is spread evenly over the hidden classes. None when only labels are answered.
+        top-k hides is spread evenly over the hidden classes, none of which gets more than the least shown one.
+        None when only labels are answered.
     raw : (n,) or (n, C) array
         The answer itself, as it came back: labels, probabilities (NaN where hidden), or logits.
     """

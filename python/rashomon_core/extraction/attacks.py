@@ -107,6 +107,7 @@ class Jacobian(StrategyBase):
     name = "jacobian"
     adaptive = True
     synthetic = True
+    asks_surrogates = True
     growth = 1.0
 
     def __init__(self, step: float = 0.1, clip: bool = True, difference: float | None = None) -> None:
@@ -237,6 +238,11 @@ class Knockoff(StrategyBase):
         self._draws = np.empty(0, dtype=np.int64)
         self._waiting: tuple[Array, Array | None] | None = None
         self._rewards, self._answers = _RunningMean(window), _RunningMean(window)
+
+    @property
+    def asks_surrogates(self) -> bool:  # type: ignore[override]
+        """Whether the loss of the surrogates is a reward."""
+        return "loss" in self.rewards
 
     @property
     def policy(self) -> Array:

@@ -83,7 +83,8 @@ class Oracle:
             raise UsageError(f"cache={cache!r} is not one of {', '.join(CACHES)}")
         self.n_classes, self.class_names = target.n_classes, target.class_names
         self.output, self.budget, self.cache = output, None if budget is None else int(budget), cache
-        self.defences = tuple(make_defence(spec, seed=seed) for spec in defences)
+        # A stream for each place: the noise of two defences is not the same noise.
+        self.defences = tuple(make_defence(spec, seed=seed + k) for k, spec in enumerate(defences))
         last = make_output(output)
         chain = self.defences if last is None else (*self.defences, last)
 
@@ -240,7 +241,8 @@ class Oracle:
         else:
             proba = np.where(hidden, 0.0, raw)
             left = np.maximum(1.0 - proba.sum(axis=1), 0.0) / np.maximum(hidden.sum(axis=1), 1)
-            proba = np.where(hidden, left[:, None], proba)
+            least = np.where(hidden, np.inf, raw).min(axis=1)  # what is hidden is no larger than what is shown
+            proba = np.where(hidden, np.minimum(left, least)[:, None], proba)
         sums = proba.sum(axis=1, keepdims=True)
         return Answers(labels, np.where(sums > 0, proba / np.where(sums > 0, sums, 1.0), 1.0 / C), raw, C)
 

@@ -96,6 +96,8 @@ class StrategyBase:
         Whether every proposal is a row of the pool.
     synthetic : bool
         Whether it looks at `state.seen` (which is kept for those only).
+    asks_surrogates : bool
+        Whether proposals are made by asking `state.surrogates`, which cannot be trained on answers of one class.
     growth : float
         Size of a round as a share of the inputs asked so far.
     """
@@ -104,6 +106,7 @@ class StrategyBase:
     adaptive: bool = False
     from_pool: bool = False
     synthetic: bool = False
+    asks_surrogates: bool = False
     growth: float = 0.1
     #: Values that a parameter of this name may take, for messages.
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}

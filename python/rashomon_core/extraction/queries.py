@@ -100,8 +100,11 @@ def make_strategy(spec: str | Mapping[str, Any] | Strategy) -> Strategy:
             raise UsageError(f"strategy {name!r} has no parameter {key!r}{_nearest(str(key), known)} ({has})")
     try:
         return STRATEGIES[name](**parameters)
-    except TypeError as error:
-        raise UsageError(f"strategy {name!r}: {error}") from error
+    except UsageError:
+        raise
+    except (TypeError, ValueError) as error:  # a text where a number belongs
+        given = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
+        raise UsageError(f"strategy {name!r} cannot be made of {given} ({error})") from error
 
 
 def _nearest(word: str, known: list[str]) -> str:
@@ -125,7 +128,7 @@ class Collector:
     space : FeatureSpace, optional
         Default: that of the pool rows that are not reserved.
     reserved : (n_pool,) bool, optional
-        Pool rows that are never asked for and give no parents.
+        Pool rows that are never asked for and give no parents. No synthetic input equals one of them.
     committee : callable, optional
         `committee(X, answers, rng)` -> surrogates, for strategies that need them.
     batch : int, optional
@@ -133,7 +136,8 @@ class Collector:
         tenth of what has been asked so far (Jacobian augmentation: as many as have been asked), at least 10.
     initial : int, optional
         Inputs of the seed round of an adaptive strategy: pool rows in random order, or samples of the marginals
-        without a pool. Default: 2 per class, at least 20. 0: none. Rounds go on so while all answers are one class.
+        without a pool. Default: 2 per class, at least 20. 0: none. Where all answers are one class, strategies that
+        ask surrogates go on with seeds, in rounds of their own size.
     seed : int or numpy.random.SeedSequence
 
     Attributes
@@ -203,7 +207,8 @@ class Collector:
         self._root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
         self._initial = max(20, 2 * self.n_classes) if initial is None else initial
         self._keeps_seen = bool(getattr(self.strategy, "synthetic", not getattr(self.strategy, "from_pool", False)))
-        self._seen: set[str] = set()
+        kept = self._keeps_seen and bool(self._used.any())
+        self._seen: set[str] = set(row_hashes(take(self._pool, self._used))) if kept else set()
         self._parts: list[Any] = []
         self._answers: list[Answers] = []
         self._rows: list[Array] = []
@@ -296,13 +301,12 @@ class Collector:
     def _propose(self, needed: int) -> None:
         """Make one proposal and put it behind what is pending."""
         number = self._proposals
-        first = self.adaptive and number == 0 and self._initial > 0
-        seeding = first or (self.adaptive and self._one_class())  # surrogates of one class tell nothing apart
+        seeding = self.adaptive and self._initial > 0 and (number == 0 or self._blind())
         strategy: Strategy = self.strategy
         left = int((~self._used).sum())
         if seeding:
             strategy = Natural() if left else Marginal()
-        size = self._size(first)
+        size = self._size(seeding and number == 0)
         if getattr(strategy, "from_pool", False) and left:
             size = min(size, left)
         try:
@@ -324,9 +328,10 @@ class Collector:
         self._proposals += 1
         self._proposed += size
 
-    def _one_class(self) -> bool:
-        """Return whether all answers so far are the same."""
-        return self.answers is not None and len(np.unique(self.answers.labels)) < 2
+    def _blind(self) -> bool:
+        """Whether the strategy asks surrogates, and all answers so far are one class: there is nothing to train on."""
+        asks = bool(getattr(self.strategy, "asks_surrogates", False))
+        return asks and self.answers is not None and len(np.unique(self.answers.labels)) < 2
 
     def _size(self, seeding: bool) -> int:
         if seeding:

@@ -152,10 +152,15 @@ def _baselines(entry: Results, audit: Mapping[str, Any]) -> Table:
         rows.append(("natural agreement, bootstraps", percent(agreement["bootstraps"]), ""))
     for key, title in (
         ("fidelity_natural", "fidelity, natural points"),
+        ("fidelity_unasked", "fidelity, inputs not asked"),
         ("fidelity_synthetic", "fidelity, uniform points"),
         ("correct_fidelity", "correct fidelity"),
     ):
         found = baselines.get(key) or {}
+        if key == "fidelity_unasked" and not entry["queries"]["evaluation_inputs_asked"]:
+            continue
         note = f"{_span(found.get('min'), found.get('max'))}" if found.get("min") is not None else found.get("reason")
+        if key == "fidelity_unasked":
+            note = f"{note}; {entry['queries']['evaluation_inputs_asked']:,} samples left out"
         rows.append((title, percent(found.get("median")), str(note or "")))
     return Table(("baseline", "value", "notes"), rows, numbers=(1,))

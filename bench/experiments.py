@@ -20,6 +20,7 @@ import numpy as np
 
 from rashomon_core.audit import run_audit
 from rashomon_core.datasets import load_local
+from rashomon_core.workers import parse_workers
 
 FIVE = ["logistic", "tree", {"family": "forest", "depth": 12}, "hgb", "knn"]
 HEADS = ["logistic", {"family": "logistic", "C": 0.1}, "mlp", {"family": "mlp", "hidden": [128]}, "knn"]
@@ -75,7 +76,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         },
     },
     "sst2": {"budget": [500, 2500], "surrogates": WORDS, "exploration": FOUR_TIMES},
-    "sst2-embedded": {"budget": [500, 2500], "target": "mlp", "surrogates": HEADS, "exploration": FOUR_TIMES},
+    "sst2-embedded": {"budget": [250, 750], "target": "mlp", "surrogates": HEADS, "exploration": FOUR_TIMES},
     "bias_in_bios": {"budget": [1000, 4000], "groups": ["gender"], "surrogates": WORDS, "exploration": FOUR_TIMES},
     "bias_in_bios-embedded": {
         "budget": [400, 1100],
@@ -87,27 +88,29 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def embedded(name: str, runs: Path) -> Any:
-    """Return a text data set whose rows are sentence embeddings, computed once and kept beside the runs."""
+def embedded(name: str, runs: Path, workers: int | None) -> Any:
+    """Return a text data set whose rows are sentence embeddings, computed once and kept beside the runs.
+
+    Embedding is slow: of both data sets it is the official validation and test parts.
+    """
+    from rashomon_core.audit import embeddings
+    from rashomon_core.audit.folder import RunFolder
     from rashomon_core.extraction.embedding import embed
 
     data = load_local(name)
-    if name == "bias_in_bios":  # biographies are long: the 4,000 of its validation and test files
-        part = data.official_split != "train"
-        groups = data.groups[part].reset_index(drop=True)
-        data = dataclasses.replace(
-            data, X=data.X[part], y=data.y[part], groups=groups, official_split=data.official_split[part]
-        )
-    file = runs / f"{name}-embeddings.npy"
-    if not file.exists():
-        parts = []
-        for start in range(0, len(data.X), 512):
-            parts.append(embed(data.X[start : start + 512]))
-            print(f"{name}: {start + len(parts[-1])} of {len(data.X)} texts embedded", file=sys.stderr)
-        with open(file.with_suffix(".part"), "wb") as stream:
-            np.save(stream, np.concatenate(parts))
-        file.with_suffix(".part").rename(file)
-    return dataclasses.replace(data, name=f"{name}-embedded", X=np.load(file), kind="tabular")
+    part = data.official_split != "train"
+    run = RunFolder(runs / f"{name}-embeddings", {})
+    (run.path / "work").mkdir(parents=True, exist_ok=True)
+    embeddings.prepare(run, data.X[part], parse_workers(workers))
+    return dataclasses.replace(
+        data,
+        name=f"{name}-embedded",
+        kind="tabular",
+        X=embed(data.X[part]),
+        y=data.y[part],
+        groups=data.groups[part].reset_index(drop=True),
+        official_split=data.official_split[part],
+    )
 
 
 def main() -> None:
@@ -123,7 +126,8 @@ def main() -> None:
         documents = []
         for seed in seeds:
             started = time.perf_counter()
-            data = embedded(name.removesuffix("-embedded"), options.runs) if name.endswith("-embedded") else None
+            text = name.removesuffix("-embedded")
+            data = embedded(text, options.runs, options.workers) if text != name else None
             data = load_local(name.removesuffix("-free")) if data is None else data
             config = {"data": name, **EXPERIMENTS[name], "seed": seed}
             done = run_audit(config, data=data, folder=options.runs / f"{name}-{seed}", workers=options.workers)

@@ -442,6 +442,16 @@ def test_nothing_is_left_of_a_set_that_is_empty(people: Any, tmp_path: Path) -> 
     assert done.results["set"]["status"] == ("singleton" if done.results["set"]["size"] == 1 else "ok")
 
 
+def test_a_selection_of_one_is_no_selection(people: Any, tmp_path: Path) -> None:
+    more = {"surrogates": ["tree", "logistic"], "exploration": {"retraining": {}}, "budget": 40, "synthetic": 0}
+    done = audit(people, tmp_path / "run", selection=0.02, **more)
+    assert done.results["set"]["noise"]["paired"] == 0
+    assert (
+        "one sample selects: a single answer weighs 1, more than epsilon 0.05"
+        in done.document["checkpoints"][0]["warnings"]
+    )
+
+
 def test_a_surrogate_that_fails_is_a_finding(people: Any, tmp_path: Path) -> None:
     more = {"surrogates": ["tree", "tfidf_logistic"], "exploration": {"retraining": {}}, "budget": 60}
     done = audit(people, tmp_path / "run", **more)
@@ -480,8 +490,9 @@ def test_foreign_and_damaged_folders(done: Any, people: Any, tmp_path: Path) -> 
     (run / "result.json").unlink()
     with pytest.raises(InvalidInputError, match=r"another run: its configuration\.epsilon is 0\.05 and not 0\.1"):
         audit(people, run, epsilon=0.1)
-    other = load_table(write_table(tmp_path / "other.csv", seed=3), "label", groups=["sex"])
-    with pytest.raises(InvalidInputError, match=r"another run: its (data\.|configuration\.data)"):
+    (tmp_path / "other").mkdir()
+    other = load_table(write_table(tmp_path / "other" / "people.csv", seed=3), "label", groups=["sex"])
+    with pytest.raises(InvalidInputError, match=r"another run: its data\."):
         audit(other, run)
 
     work = sorted((run / "work").glob("b*.npy"))[2]
@@ -492,7 +503,12 @@ def test_foreign_and_damaged_folders(done: Any, people: Any, tmp_path: Path) -> 
     work.unlink()
     assert contents(audit(people, run).folder) == contents(done.folder)  # worked out again
 
+    (run / "result.json").write_text("{")
+    with pytest.raises(InvalidInputError, match=r"result\.json.*damaged.*it is put together again"):
+        audit(people, run)
     (run / "result.json").unlink()
+    (run / "work" / f".{work.name}.0123.tmp").write_bytes(b"half")
+    assert contents(audit(people, run).folder) == contents(done.folder)  # what a kill left behind is swept up
     (run / "config.json").write_text("{")
     with pytest.raises(InvalidInputError, match=r"config\.json: the file is damaged"):
         audit(people, run)

@@ -171,14 +171,14 @@ class _Checkpoint:
     def _tensor(
         self, run: RunFolder, items: Sequence[Item], n: int, shape: tuple[int, int], on_synthetic: Array | None
     ) -> None:
-        """Write predictions of all candidates as the native pair, one model in memory at a time."""
+        """Write predictions of all candidates as the native pair, one task's in memory at a time."""
         widest, last, C = shape[0] - len(self.evaluation), shape[0], shape[1]
         synthetic = 0 if on_synthetic is None else len(on_synthetic)
         widest -= synthetic
-        loaded = [(item, *run.load(item.name, (None, shape[0], C))) for item in items]
-        ids = [str(name) for _, _, facts in loaded for name in facts["ids"]]
+        said = [run.facts(item.name) for item in items]
+        ids = [str(name) for facts in said for name in facts["ids"]]
         if not ids:
-            reasons = "; ".join(str(facts.get("failed")) for _, _, facts in loaded[:3])
+            reasons = "; ".join(str(facts.get("failed")) for facts in said[:3])
             raise AnswersError(f"no surrogate could be trained at budget {self.budget}: {reasons}")
         if len(set(ids)) < len(ids):
             raise InvalidInputError("two surrogates have one id", file=str(self.folder))
@@ -188,7 +188,8 @@ class _Checkpoint:
         with tempfile.TemporaryFile(prefix="rashomon-core-") as file:
             file.truncate(int(np.prod(whole)) * 4)
             tensor = np.memmap(file, dtype=np.float32, mode="r+", shape=whole)
-            for item, scores, facts in loaded:
+            for item in items:
+                scores, facts = run.load(item.name, (None, shape[0], C))
                 if "failed" in facts:
                     self.failed.append({"id": item.candidate.id, "reason": str(facts["failed"])})
                 self.notes.update(facts.get("notes", ()))
@@ -245,6 +246,15 @@ class _Checkpoint:
                 **limits,
             )
 
+    def _coarse(self, measured: Profile) -> list[str]:
+        """Say when a single answer decides who is a member, and the noise does not tell."""
+        n, epsilon = int(self.selection.sum()), self.config["epsilon"]
+        told = any("below the noise" in text for text in measured.warnings)
+        if told or self.config["loss"] != "fidelity" or self.config["relative"] or epsilon * n >= 1:
+            return []
+        text = "one sample selects" if n == 1 else f"{n} samples select"
+        return [f"{text}: a single answer weighs {1 / n:.3g}, more than epsilon {epsilon:g}"]
+
     def _failures(self) -> list[str]:
         """Say what could not be trained."""
         if not self.failed:
@@ -300,7 +310,7 @@ class _Checkpoint:
                 "failed": self.failed,
                 "notes": dict(sorted(self.notes.items())),
             },
-            "warnings": list(dict.fromkeys([*measured.warnings, *said, *self._failures()])),
+            "warnings": list(dict.fromkeys([*measured.warnings, *said, *self._coarse(measured), *self._failures()])),
         }
 
 

@@ -86,6 +86,8 @@ class RunFolder:
             with lock:
                 self._claim()
                 (self.path / "work").mkdir(exist_ok=True)
+                for stale in self.path.rglob(".*.tmp"):  # of a process that was killed before it could rename
+                    stale.unlink(missing_ok=True)
                 yield self
         except Timeout:
             raise OutputError(
@@ -136,6 +138,10 @@ class RunFolder:
         """Return whether a task has committed its result."""
         return self.task(name).exists()
 
+    def facts(self, name: str) -> dict[str, Any]:
+        """Return the facts of a finished task."""
+        return self._json(self.task(name).with_suffix(".json"))
+
     def load(self, name: str, shape: tuple[int | None, ...]) -> tuple[Array, dict[str, Any]]:
         """Return array and facts of a finished task.
 
@@ -149,8 +155,7 @@ class RunFolder:
         InvalidInputError
             The files are damaged.
         """
-        file = self.task(name)
-        facts = self._json(file.with_suffix(".json"))
+        file, facts = self.task(name), self.facts(name)
         try:
             array = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -170,8 +175,11 @@ class RunFolder:
         return stored
 
     def _damaged(self, file: Path, why: str) -> InvalidInputError:
-        own = file.parent.name == "work"
-        fix = f"delete {file.with_suffix('.npy')}: it is worked out again" if own else "start in a new folder"
+        fix = "start in a new folder"
+        if file.parent.name == "work":
+            fix = f"delete {file.with_suffix('.npy')}: it is worked out again"
+        elif file == self.result:
+            fix = f"delete {file}: it is put together again"
         return InvalidInputError(f"the file is damaged ({why})", file=str(file), fix=fix)
 
 

@@ -133,6 +133,24 @@ def test_a_pool_of_repeats_is_asked_to_its_end(repeated: Any, tmp_path: Path) ->
         audit(repeated, tmp_path / "more", budget=[50, 200], selection=0.1, **more)
 
 
+def test_a_strategy_that_repeats_itself_comes_to_an_end(people: Any, tmp_path: Path) -> None:
+    from rashomon_core.extraction.queries import Proposal
+
+    class Parrot:
+        name, adaptive = "parrot", False
+
+        def propose(self, state: Any, n: int) -> Any:
+            return Proposal(state.pool.iloc[np.arange(n) % 30].reset_index(drop=True))
+
+        def observe(self, X: Any, answers: Any) -> None:
+            pass
+
+    more = {"surrogates": ["tree"], "exploration": {"retraining": {}}, "budget": 80, "synthetic": 0}
+    done = audit(people, tmp_path / "run", strategy=Parrot(), **more)
+    assert done.document["audit"]["queries"]["charged"] <= 24 + 30
+    assert any("were not spent" in w for w in done.document["warnings"])
+
+
 def test_baselines(done: Any) -> None:
     for entry in done.document["checkpoints"]:
         folder = done.folder / f"budget-{entry['budget']}"

@@ -70,9 +70,12 @@ def test_what_does_not_pickle_is_worked_out_here() -> None:
     assert run_tasks(worker_tasks.add, shared, [1, 2], workers=2) == [1, 2]  # type: ignore[comparison-overlap]
 
 
-def test_items_and_results_that_do_not_travel_are_errors() -> None:
-    with pytest.raises(RashomonError, match=r"item [01] cannot be sent"):
-        run_tasks(worker_tasks.add, 1, [lambda: 0, lambda: 1], workers=2)  # type: ignore[list-item]
+def test_items_that_do_not_pickle_are_worked_out_here() -> None:
+    found = run_tasks(worker_tasks.slow_pid, 0.0, [lambda: 0, lambda: 1], workers=2)
+    assert {pid for _, pid in found} == {os.getpid()}
+
+
+def test_results_that_cannot_be_read_are_errors() -> None:
     with pytest.raises(RashomonError, match=r"the result of item [01] cannot be read"):
         run_tasks(worker_tasks.only_there, None, [0, 1], workers=2)
 
@@ -88,9 +91,11 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, {HERE!r})\nimport worker_tasks\n"
         "from rashomon_core.workers import run_tasks\n"
         "print(run_tasks(worker_tasks.add, 1, [1, 2, 3], workers=2))\n"
+        "class Own(int): pass\n"
+        "print(run_tasks(worker_tasks.add, 1, [Own(1), Own(2)], workers=2))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stdout, done.stderr) == ("[2, 3, 4]\n", "")
+    assert (done.stdout, done.stderr) == ("[2, 3, 4]\n[2, 3]\n", "")
 
 
 @POSIX

@@ -77,8 +77,8 @@ def run_tasks(
     ----------
     function : a function at the top level of a module
     shared, items : what pickles
-        ``shared`` is sent once to each worker. When it does not pickle (a model defined in a script), the caller's
-        own process does all the work.
+        ``shared`` is sent once to each worker. When something does not pickle, or belongs to a script (a class that
+        is defined there is known to nobody else), the caller's own process does all the work.
     workers : int
         1: the caller's process.
 
@@ -91,8 +91,15 @@ def run_tasks(
     if report is not None:
         report(label, 0, len(items))
     count = min(workers, len(items))
-    payload = _dumped((function.__module__, function.__qualname__, shared)) if count > 1 else None
-    if payload is None:
+    messages: list[bytes] = []
+    if count > 1:
+        for value in ((function.__module__, function.__qualname__, shared), *items):
+            message = _dumped(value)
+            if message is None:
+                count = 1
+                break
+            messages.append(message)
+    if count <= 1:
         results = []
         with one_thread():
             for k, item in enumerate(items):
@@ -100,23 +107,23 @@ def run_tasks(
                 if report is not None:
                     report(label, k + 1, len(items))
         return results
-    return _Pool(payload, list(items), count, label, report).run()
+    return _Pool(messages[0], messages[1:], count, label, report).run()
 
 
 def _dumped(value: Any) -> bytes | None:
-    if "__main__" in (getattr(value[2], "__module__", ""), value[0]):
-        return None
+    """Return a value as bytes for a worker, or None when a worker could not read it."""
     try:
-        return bytes(ForkingPickler.dumps(value))
+        data = bytes(ForkingPickler.dumps(value))
     except Exception:  # whatever a user's object raises when it does not pickle
         return None
+    return None if b"__main__" in data else data
 
 
 class _Pool:
     """Workers, and a thread of this process for each that hands it items and waits for its answers."""
 
     def __init__(
-        self, payload: bytes, items: list[Any], count: int, label: str, report: Callable[[str, int, int], None] | None
+        self, payload: bytes, items: list[bytes], count: int, label: str, report: Callable[[str, int, int], None] | None
     ) -> None:
         self.payload, self.items, self.label, self.report = payload, items, label, report
         self.todo: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -185,15 +192,10 @@ class _Pool:
                 except queue.Empty:
                     break
                 try:
-                    item = bytes(ForkingPickler.dumps(self.items[k]))
-                except Exception as error:  # whatever a user's object raises when it does not pickle
-                    self.done.put((k, False, WorkerError(f"item {k} cannot be sent to a worker process: {error!r}")))
-                    break
-                try:
                     if not sent:
                         _send(process.stdin, self.payload)
                         sent = True
-                    _send(process.stdin, item)
+                    _send(process.stdin, self.items[k])
                     answer = _receive(process.stdout)
                 except (OSError, EOFError) as error:
                     if not self.stopping:

@@ -341,12 +341,14 @@ class _Stages:
         if missing > 0:
             collector.collect(missing)
         step = missing = until - oracle.spent
-        while step > 0:
+        idle = 0
+        while step > 0 and idle < _PATIENCE:
             try:
                 collector.collect(step)
             except AnswersError:
                 step //= 2
             else:
+                idle = idle + 1 if until - oracle.spent == missing else 0
                 missing = until - oracle.spent
                 step = min(step, missing)
         if missing > 0:
@@ -434,6 +436,8 @@ class _Stages:
         return int(np.random.SeedSequence([self.config["seed"], _SEEDS[name]]).generate_state(1)[0])
 
 
+#: Batches of nothing but repeats, one after another, after which a strategy is taken to have no other inputs.
+_PATIENCE = 100
 _COMMITTEES = {
     "tabular": ("logistic", "tree", "forest"),
     "image": ("image_logistic",),

@@ -82,10 +82,10 @@ def _remarks(entry: Results) -> list[str]:
     fidelity, agreement = results.get("fidelity") or {}, baselines["natural_agreement"]
     if agreement.get("value") is not None and fidelity.get("max") is not None:
         text = (
-            f"Two trainings of the target's own recipe on its own data agree on {percent(agreement['value'])} of the "
-            f"samples (on bootstraps of it: {percent(agreement['bootstraps'])}); always answering "
-            f"{baselines['majority_class']['class']!r} has a fidelity of "
-            f"{percent(baselines['majority_class']['fidelity'])}."
+            f"Two trainings of the target's own recipe on bootstraps of its own data agree on "
+            f"{percent(agreement['bootstraps'])} of the samples (two seeds on the same data: "
+            f"{percent(agreement['value'])}); always answering {baselines['majority_class']['class']!r} has a fidelity "
+            f"of {percent(baselines['majority_class']['fidelity'])}."
         )
         found.append(text)
     if any(isinstance(gap, Mapping) and gap.get("target") is not None for gap in _gaps(results)):

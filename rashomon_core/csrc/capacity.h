@@ -16,6 +16,27 @@ RC_INLINE double RC_(dot)(const double *a, const double *b, ptrdiff_t n) { /* n 
   return rc_fold(s);
 }
 
+/* out[k] = a . row k of b, k < rows: four rows at a time, each summed as dot does. */
+static void RC_(dots)(const double *a, const double *b, ptrdiff_t ld, ptrdiff_t rows, ptrdiff_t n, double *out) {
+  ptrdiff_t k = 0;
+  for (; k + 4 <= rows; k += 4, b += 4 * ld) {
+    VD s[4][8 / VDN];
+    double lanes[8];
+    for (int i = 0; i < 4; i++)
+      for (int l = 0; l < 8 / VDN; l++) s[i][l] = VD_SET(0.0);
+    for (ptrdiff_t j = 0; j < n; j += 8)
+      for (int l = 0; l < 8 / VDN; l++) {
+        VD x = VD_LOAD(a + j + l * VDN);
+        for (int i = 0; i < 4; i++) s[i][l] = VD_ADD(s[i][l], VD_MUL(x, VD_LOAD(b + i * ld + j + l * VDN)));
+      }
+    for (int i = 0; i < 4; i++) {
+      for (int l = 0; l < 8 / VDN; l++) VD_STORE(lanes + l * VDN, s[i][l]);
+      out[k + i] = rc_fold(lanes);
+    }
+  }
+  for (; k < rows; k++, b += ld) out[k] = RC_(dot)(a, b, n);
+}
+
 static void RC_(logs)(const double *q, ptrdiff_t live, ptrdiff_t n, double *lq) {
   for (ptrdiff_t c = 0; c < n; c++) lq[c] = c < live && q[c] > 0.0 ? q[c] : 1.0;
   RC_(log_array)(lq, n, lq);
@@ -33,8 +54,9 @@ static double RC_(mixture)(RC_(sample) *w, const double *p, double *q, double *l
   }
   RC_(logs)(q, w->live, Cp, lq);
   double f = 0;
+  RC_(dots)(lq, w->rows_a, w->Cp, w->a, Cp, w->D_a);
   for (ptrdiff_t k = 0; k < w->a; k++) {
-    w->D_a[k] = w->h_a[k] - RC_(dot)(w->rows_a + k * w->Cp, lq, Cp);
+    w->D_a[k] = w->h_a[k] - w->D_a[k];
     f += p[k] * w->D_a[k];
   }
   return f;
@@ -73,7 +95,7 @@ static void RC_(gram)(RC_(sample) *w) {
   for (ptrdiff_t j = 0; j < w->a; j++) {
     const double *r = w->rows_a + j * w->Cp;
     for (ptrdiff_t c = 0; c < Cp; c++) t[c] = r[c] * inv[c];
-    for (ptrdiff_t k = 0; k <= j; k++) w->G[j * w->a + k] = RC_(dot)(t, w->rows_a + k * w->Cp, Cp);
+    RC_(dots)(t, w->rows_a, w->Cp, j + 1, Cp, w->G + j * w->a);
   }
 }
 
@@ -419,7 +441,7 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
   w->exact = !w->wide;
   if (fresh) { /* what the survey sees in floats is not enough to refuse, only to accept */
     RC_(survey)(w);
-    if (!w->sound || !(w->spread + (double)(w->C + 4) * 0x1p-23 <= rule->rows_off)) {
+    if (!w->sound || !(w->spread + (RC_(roundings)(w->C) + 4.0) * 0x1p-23 <= rule->rows_off)) {
       out->status = RC_REFUSED;
       return;
     }
@@ -434,7 +456,7 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
     RC_(normalise)(w);
     RC_(survey)(w);
   }
-  w->spread += (double)(w->C + 4) * 0x1p-24;
+  w->spread += (RC_(roundings)(w->C) + 4.0) * 0x1p-24;
   RC_(allow)(w);
   memset(w->known, 0, (size_t)M);
   memset(w->known + M, 1, (size_t)(w->Mp - M));

@@ -133,6 +133,13 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
 
 /* --- passes over all models ----------------------------------------------------------------------------------- */
 
+/* These passes take so many classes at a time, each over all models: memory is read in as many long runs, and a sum over
+ * classes, being a sum of sums, has no more than RC_(roundings) roundings on the way of any term. */
+#define RC_CLASSES 32
+RC_INLINE double RC_(roundings)(ptrdiff_t n) {
+  return (double)((n < RC_CLASSES ? n : RC_CLASSES) + (n + RC_CLASSES - 1) / RC_CLASSES);
+}
+
 /* Mean, smallest and largest score of each class, and how far the sums of rows are off 1: one pass over the copy. */
 static void RC_(survey)(RC_(sample) *w) {
   ptrdiff_t C = w->C, Mp = w->Mp, ld = w->ld;
@@ -143,37 +150,44 @@ static void RC_(survey)(RC_(sample) *w) {
     low[j] = INFINITY;
     high[j] = 0.0f;
   }
-  for (ptrdiff_t k = 0; k < Mp; k += 16)
-    for (ptrdiff_t l = 0; l < 16; l += VFN) {
-      VF rows = VF_SET(0.0f), next = VF_SET(0.0f);
-      int two = k + 32 <= Mp; /* two runs of models at a time where there are two */
-      const float *x = w->x + k + l;
-      float *at = sum + l;
-      if (two) {
-        for (ptrdiff_t c = 0; c < C; c++, x += ld, at += 16) {
-          VF y = VF_LOAD(x), v = VF_LOAD(x + 16);
-          rows = VF_ADD(rows, y);
-          next = VF_ADD(next, v);
-          VF_STORE(at, VF_ADD(VF_LOAD(at), VF_ADD(y, v)));
-          VF_STORE(at + 16 * C, VF_MIN(VF_MIN(y, v), VF_LOAD(at + 16 * C)));
-          VF_STORE(at + 32 * C, VF_MAX(VF_MAX(y, v), VF_LOAD(at + 32 * C)));
+  for (ptrdiff_t from = 0; from < C; from += RC_CLASSES) {
+    ptrdiff_t n = C - from < RC_CLASSES ? C - from : RC_CLASSES;
+    for (ptrdiff_t k = 0; k < Mp; k += 16)
+      for (ptrdiff_t l = 0; l < 16; l += VFN) {
+        VF rows = VF_SET(0.0f), next = VF_SET(0.0f);
+        int two = k + 32 <= Mp; /* two runs of models at a time where there are two */
+        const float *x = w->x + from * ld + k + l;
+        float *at = sum + 16 * from + l, *sums = w->sums + k + l;
+        if (two) {
+          for (ptrdiff_t c = 0; c < n; c++, x += ld, at += 16) {
+            VF y = VF_LOAD(x), v = VF_LOAD(x + 16);
+            rows = VF_ADD(rows, y);
+            next = VF_ADD(next, v);
+            VF_STORE(at, VF_ADD(VF_LOAD(at), VF_ADD(y, v)));
+            VF_STORE(at + 16 * C, VF_MIN(VF_MIN(y, v), VF_LOAD(at + 16 * C)));
+            VF_STORE(at + 32 * C, VF_MAX(VF_MAX(y, v), VF_LOAD(at + 32 * C)));
+          }
+          if (from) next = VF_ADD(next, VF_LOAD(sums + 16));
+          VF_STORE(sums + 16, next);
+        } else {
+          for (ptrdiff_t c = 0; c < n; c++, x += ld, at += 16) {
+            VF y = VF_LOAD(x);
+            rows = VF_ADD(rows, y);
+            VF_STORE(at, VF_ADD(VF_LOAD(at), y));
+            VF_STORE(at + 16 * C, VF_MIN(y, VF_LOAD(at + 16 * C)));
+            VF_STORE(at + 32 * C, VF_MAX(y, VF_LOAD(at + 32 * C)));
+          }
         }
-        VF_STORE(w->sums + k + 16 + l, next);
-      } else {
-        for (ptrdiff_t c = 0; c < C; c++, x += ld, at += 16) {
-          VF y = VF_LOAD(x);
-          rows = VF_ADD(rows, y);
-          VF_STORE(at, VF_ADD(VF_LOAD(at), y));
-          VF_STORE(at + 16 * C, VF_MIN(y, VF_LOAD(at + 16 * C)));
-          VF_STORE(at + 32 * C, VF_MAX(y, VF_LOAD(at + 32 * C)));
+        if (from) rows = VF_ADD(rows, VF_LOAD(sums));
+        VF_STORE(sums, rows);
+        if (from + n == C) {
+          if (!two) next = rows;
+          below = VF_MIN(VF_MIN(rows, next), below);
+          above = VF_MAX(VF_MAX(rows, next), above);
         }
-        next = rows;
+        if (two && l + VFN == 16) k += 16;
       }
-      VF_STORE(w->sums + k + l, rows);
-      below = VF_MIN(VF_MIN(rows, next), below);
-      above = VF_MAX(VF_MAX(rows, next), above);
-      if (two && l + VFN == 16) k += 16;
-    }
+  }
   VF_STORE(least, below);
   VF_STORE(most, above);
   for (int l = 0; l < VFN; l++) {
@@ -216,51 +230,52 @@ static void RC_(normalise)(RC_(sample) *w) {
   w->exact = 0;
 }
 
-/* chi[k] = sum_c wf_c (x_kc - qf_c)^2 */
-static void RC_(distances)(RC_(sample) *w) {
-  ptrdiff_t k = 0, n = w->live, ld = w->ld;
-#define RC_DISTANCE(L)                                                    \
-  do {                                                                    \
-    VF acc[L];                                                            \
-    for (int l = 0; l < L; l++) acc[l] = VF_SET(0.0f);                    \
-    for (ptrdiff_t c = 0; c < n; c++) {                                   \
-      const float *x = w->x + w->which[c] * ld + k;                       \
-      VF q = VF_SET(w->qf[c]), f = VF_SET(w->wf[c]);                      \
-      for (int l = 0; l < L; l++) {                                       \
-        VF e = VF_SUB(VF_LOAD(x + l * VFN), q);                           \
-        acc[l] = VF_FMA(VF_MUL(e, e), f, acc[l]);                         \
-      }                                                                   \
-    }                                                                     \
-    for (int l = 0; l < L; l++) VF_STORE(w->chi + k + l * VFN, acc[l]);   \
+/* chi[k] = sum over classes of TERM(acc, x), which adds to acc what a score x of class c gives. */
+#define RC_SUM_CLASSES(L, SET, TERM)                                                \
+  do {                                                                              \
+    VF acc[L];                                                                      \
+    for (int l = 0; l < L; l++) acc[l] = VF_SET(0.0f);                              \
+    for (ptrdiff_t c = from; c < to; c++) {                                         \
+      const float *x = w->x + w->which[c] * w->ld + k;                              \
+      SET(c);                                                                       \
+      for (int l = 0; l < L; l++) acc[l] = TERM(acc[l], VF_LOAD(x + l * VFN));      \
+    }                                                                               \
+    for (int l = 0; l < L; l++) {                                                   \
+      float *chi = w->chi + k + l * VFN;                                            \
+      VF_STORE(chi, from ? VF_ADD(acc[l], VF_LOAD(chi)) : acc[l]);                  \
+    }                                                                               \
   } while (0)
-  for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_DISTANCE(4);
-  for (; k < w->Mp; k += VFN) RC_DISTANCE(1);
-#undef RC_DISTANCE
+#define RC_OVER_CLASSES(SET, TERM)                                                  \
+  for (ptrdiff_t from = 0; from < w->live; from += RC_CLASSES) {                    \
+    ptrdiff_t to = w->live - from < RC_CLASSES ? w->live : from + RC_CLASSES, k = 0; \
+    for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_SUM_CLASSES(4, SET, TERM);        \
+    for (; k < w->Mp; k += VFN) RC_SUM_CLASSES(1, SET, TERM);                       \
+  }
+
+/* chi[k] = sum_c wf_c (x_kc - qf_c)^2 */
+#define RC_SET(c) VF q = VF_SET(w->qf[c]), f = VF_SET(w->wf[c])
+RC_INLINE VF RC_(distance)(VF acc, VF x, VF q, VF f) {
+  VF e = VF_SUB(x, q);
+  return VF_FMA(VF_MUL(e, e), f, acc);
 }
+#define RC_TERM(acc, x) RC_(distance)(acc, x, q, f)
+static void RC_(distances)(RC_(sample) *w) { RC_OVER_CLASSES(RC_SET, RC_TERM) }
+#undef RC_SET
+#undef RC_TERM
 
 /* chi[k] = sum_c t^2 (1/2 - bf_c t + kf_c t^2), t = x_kc wf_c - qf_c: the divergence up to its fourth-order term, where
  * qf = sqrt(q), wf = 1 / qf, bf = 1 / (6 qf) and kf = lambda / q, so that t = qf u. */
-static void RC_(quartics)(RC_(sample) *w) {
-  ptrdiff_t k = 0, n = w->live, ld = w->ld;
-#define RC_QUARTIC(L)                                                                                              \
-  do {                                                                                                             \
-    VF acc[L];                                                                                                     \
-    for (int l = 0; l < L; l++) acc[l] = VF_SET(0.0f);                                                             \
-    for (ptrdiff_t c = 0; c < n; c++) {                                                                            \
-      const float *x = w->x + w->which[c] * ld + k;                                                                \
-      VF s = VF_SET(-w->qf[c]), v = VF_SET(w->wf[c]), b = VF_SET(-w->bf[c]), f = VF_SET(w->kf[c]);                 \
-      for (int l = 0; l < L; l++) {                                                                                \
-        VF t = VF_FMA(VF_LOAD(x + l * VFN), v, s);                                                                 \
-        VF g = VF_FMA(VF_FMA(f, t, b), t, VF_SET(0.5f));                                                           \
-        acc[l] = VF_FMA(VF_MUL(t, t), g, acc[l]);                                                                  \
-      }                                                                                                            \
-    }                                                                                                              \
-    for (int l = 0; l < L; l++) VF_STORE(w->chi + k + l * VFN, acc[l]);                                            \
-  } while (0)
-  for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_QUARTIC(4);
-  for (; k < w->Mp; k += VFN) RC_QUARTIC(1);
-#undef RC_QUARTIC
+#define RC_SET(c) VF s = VF_SET(-w->qf[c]), v = VF_SET(w->wf[c]), b = VF_SET(-w->bf[c]), f = VF_SET(w->kf[c])
+RC_INLINE VF RC_(quartic)(VF acc, VF x, VF s, VF v, VF b, VF f) {
+  VF t = VF_FMA(x, v, s), g = VF_FMA(VF_FMA(f, t, b), t, VF_SET(0.5f));
+  return VF_FMA(VF_MUL(t, t), g, acc);
 }
+#define RC_TERM(acc, x) RC_(quartic)(acc, x, s, v, b, f)
+static void RC_(quartics)(RC_(sample) *w) { RC_OVER_CLASSES(RC_SET, RC_TERM) }
+#undef RC_SET
+#undef RC_TERM
+#undef RC_SUM_CLASSES
+#undef RC_OVER_CLASSES
 
 /* --- exact rows ----------------------------------------------------------------------------------------------- */
 

@@ -127,12 +127,12 @@ static int RC_(filter)(RC_(sample) *w, int in_stages) {
   if (narrow) {
     by_log = 0;
     /* scores and quotients are off by rho + 4 ulp; sums of terms that are at least half their absolute values */
-    limit = (L - slack - (rho + 4.0 * eps) * moved) * (1.0 - (double)(w->live + 16) * 8.0 * eps);
+    limit = (L - slack - (rho + 4.0 * eps) * moved) * (1.0 - (RC_(roundings)(w->live) + 16.0) * 8.0 * eps);
   } else {
     double wide = RC_(exp)(L) - 1.0;
     by_log = wide >= L / mean_kappa;
     double T = ((by_log ? wide : L) - slack) * (1.0 - 1e-9), s = T > 0.0 ? sqrt(T) * (1.0 - rho) - rho - 2.0 * eps : 0.0;
-    limit = s > 0.0 ? s * s * (1.0 - (double)(w->live + 12) * 2.0 * eps) : 0.0;
+    limit = s > 0.0 ? s * s * (1.0 - (RC_(roundings)(w->live) + 12.0) * 2.0 * eps) : 0.0;
   }
   if (!usable || !(limit > 0x1p-80)) {
     RC_(load_all)(w);

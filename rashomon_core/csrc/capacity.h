@@ -64,7 +64,7 @@ static double RC_(mixture)(RC_(sample) *w, const double *p, double *q, double *l
 
 static void RC_(activate)(RC_(sample) *w, ptrdiff_t slot, double weight) {
   double *r = w->rows_a + w->a * w->Cp;
-  for (ptrdiff_t c = 0; c < w->Cp; c++) r[c] = c < w->live ? w->z[c * w->cap + slot] : 0.0;
+  for (ptrdiff_t c = 0; c < w->Cp; c++) r[c] = c < w->live ? RC_(row)(w, slot)[8 * c] : 0.0;
   w->slot[w->a] = (int32_t)slot;
   w->h_a[w->a] = w->h[slot];
   w->p[w->a++] = weight;
@@ -294,11 +294,16 @@ static ptrdiff_t RC_(enter_missing)(RC_(sample) *w, double gap) {
   for (ptrdiff_t c = 0; c < w->live && w->a < w->most; c++) {
     if (reached[c]) continue;
     ptrdiff_t best = -1;
-    const double *z = w->z + c * w->cap;
-    for (ptrdiff_t j = 0; j < w->n; j++)
-      if (z[j] > 0.0 && w->D[j] > w->lower + gap && (best < 0 || z[j] > z[best])) best = j;
+    double most = 0.0;
+    for (ptrdiff_t j = 0; j < w->n; j++) {
+      double z = RC_(row)(w, j)[8 * c];
+      if (z > most && w->D[j] > w->lower + gap) {
+        most = z;
+        best = j;
+      }
+    }
     if (best < 0) continue;
-    for (ptrdiff_t b = 0; b < w->live; b++) reached[b] |= w->z[b * w->cap + best] > 0.0;
+    for (ptrdiff_t b = 0; b < w->live; b++) reached[b] |= RC_(row)(w, best)[8 * b] > 0.0;
     RC_(activate)(w, best, 0.0);
     found = best;
     added++;
@@ -410,7 +415,11 @@ static void RC_(blahut_arimoto)(RC_(sample) *w, double goal, ptrdiff_t rounds, d
   for (ptrdiff_t j = n; j < full; j++) p[j] = 0.0;
   for (ptrdiff_t r = 0; r < rounds; r++) {
     w->scans++;
-    for (ptrdiff_t c = 0; c < Cp; c++) w->q[c] = c < w->live ? RC_(dot)(w->z + c * w->cap, p, full) : 0.0;
+    for (ptrdiff_t c = 0; c < 8 * Cp; c++) w->logs[c] = 0.0;
+    for (ptrdiff_t j = 0; j < full; j += 8)
+      for (ptrdiff_t c = 0; c < w->live; c++)
+        for (int l = 0; l < 8; l++) w->logs[8 * c + l] += RC_(row)(w, j)[8 * c + l] * p[j + l];
+    for (ptrdiff_t c = 0; c < Cp; c++) w->q[c] = rc_fold(w->logs + 8 * c);
     RC_(logs)(w->q, w->live, Cp, w->lq);
     double top = w->D[RC_(divergences)(w, w->lq)], f = RC_(dot)(w->D, p, full), total = 0;
     *lower = f > *lower ? f : *lower;

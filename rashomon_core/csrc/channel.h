@@ -6,34 +6,36 @@
 /* out[j * ld + k] = s[k * stride + j] for j < n: sixteen models and four columns at a time. Rows M..Mp repeat the
  * first model, so that lanes beyond the last model change no minimum. */
 static void RC_(spread_f32)(const float *s, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, float *out, ptrdiff_t ld) {
-  ptrdiff_t Mp = (M + 15) / 16 * 16;
-  for (ptrdiff_t k = 0; k < Mp; k += 16) {
-    ptrdiff_t j = 0;
-    const float *p = s + k * stride;
+  ptrdiff_t Mp = (M + 15) / 16 * 16, width = n <= 256 ? n : 64; /* of long rows 64 x 64 scores at a time */
+  for (ptrdiff_t tile = 0; tile < Mp; tile += 64)
+    for (ptrdiff_t from = 0; from < n; from += width)
+      for (ptrdiff_t k = tile; k < tile + 64 && k < Mp; k += 16) {
+        ptrdiff_t j = from, to = from + width < n ? from + width : n;
+        const float *p = s + k * stride;
 #if RC_X86
-    if (k + 16 <= M && n >= 4) {
-      for (ptrdiff_t r = 16; r < 32 && k + r < M; r++) /* short runs of many rows: no hardware sees them coming */
-        for (ptrdiff_t i = 0; i < n; i += 16) RC_PREFETCH(p + r * stride + i);
-      while (j < n) {
-        j = j + 4 <= n ? j : n - 4; /* the last four overlap those before */
-        for (ptrdiff_t r = 0; r < 16; r += VFN) {
-          const float *x = p + r * stride + j;
-          VF a = RC_PIECE(x, stride), b = RC_PIECE(x + stride, stride);
-          VF c = RC_PIECE(x + 2 * stride, stride), d = RC_PIECE(x + 3 * stride, stride);
-          VF ab = RC_LOW(a, b), AB = RC_HIGH(a, b), cd = RC_LOW(c, d), CD = RC_HIGH(c, d);
-          float *o = out + j * ld + k + r;
-          VF_STORE(o, RC_LOW2(ab, cd));
-          VF_STORE(o + ld, RC_HIGH2(ab, cd));
-          VF_STORE(o + 2 * ld, RC_LOW2(AB, CD));
-          VF_STORE(o + 3 * ld, RC_HIGH2(AB, CD));
+        if (k + 16 <= M && n >= 4) {
+          for (ptrdiff_t r = 16; r < 32 && k + r < M; r++) /* short runs of many rows: no hardware sees them coming */
+            for (ptrdiff_t i = from; i < to; i += 16) RC_PREFETCH(p + r * stride + i);
+          while (j < to) {
+            j = j + 4 <= n ? j : n - 4; /* the last four overlap those before */
+            for (ptrdiff_t r = 0; r < 16; r += VFN) {
+              const float *x = p + r * stride + j;
+              VF a = RC_PIECE(x, stride), b = RC_PIECE(x + stride, stride);
+              VF c = RC_PIECE(x + 2 * stride, stride), d = RC_PIECE(x + 3 * stride, stride);
+              VF ab = RC_LOW(a, b), AB = RC_HIGH(a, b), cd = RC_LOW(c, d), CD = RC_HIGH(c, d);
+              float *o = out + j * ld + k + r;
+              VF_STORE(o, RC_LOW2(ab, cd));
+              VF_STORE(o + ld, RC_HIGH2(ab, cd));
+              VF_STORE(o + 2 * ld, RC_LOW2(AB, CD));
+              VF_STORE(o + 3 * ld, RC_HIGH2(AB, CD));
+            }
+            j += 4;
+          }
         }
-        j += 4;
-      }
-    }
 #endif
-    for (; j < n; j++)
-      for (ptrdiff_t r = 0; r < 16; r++) out[j * ld + k + r] = k + r < M ? p[r * stride + j] : s[j];
-  }
+        for (; j < to; j++)
+          for (ptrdiff_t r = 0; r < 16; r++) out[j * ld + k + r] = k + r < M ? p[r * stride + j] : s[j];
+      }
 }
 
 /* The same from doubles; what is not 0 keeps its sign. */
@@ -52,7 +54,7 @@ static void RC_(spread_f64)(const double *s, ptrdiff_t stride, ptrdiff_t M, ptrd
 
 /* One sample being solved. "Slots" are the models that were loaded exactly, "active" those that carry weight. */
 typedef struct {
-  ptrdiff_t M, Mp, ld, C, Cp, cap, most; /* models, padded; distance of classes; classes, padded; slots; active */
+  ptrdiff_t M, Mp, ld, C, Cp, most; /* models, padded; distance of classes; classes, padded; active at most */
   const void *rows;
   ptrdiff_t stride;
   int wide, exact; /* rows are doubles; the float copy holds the rows as they are */
@@ -67,7 +69,8 @@ typedef struct {
   ptrdiff_t n;   /* slots in use */
   int32_t *model;
   uint8_t *known; /* by model: has a slot (and lanes beyond the last model) */
-  double *z, *h, *D; /* [live class][cap]; sum z log z; D(z || q') */
+  double *z, *h, *D; /* rows in runs of 8 slots, see row; sum z log z; D(z || q') */
+  ptrdiff_t run;     /* distance of runs: an odd number of lines */
   ptrdiff_t a;
   int32_t *slot;
   double *p, *rows_a, *h_a, *D_a; /* weights, rows [active][Cp], their h and D(z || q) */
@@ -91,7 +94,7 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   w->Mp = (M + 15) / 16 * 16;
   w->ld = w->Mp / 16 % 2 ? w->Mp : w->Mp + 16; /* an odd number of lines: powers of two compete for cache sets */
   w->Cp = (C + 7) / 8 * 8;
-  w->cap = w->Mp / 8 % 2 ? w->Mp : w->Mp + 8;
+  w->run = 8 * (w->Cp + 1);
   w->most = M < C + 16 ? M : C + 16;
   size_t Mp = (size_t)w->Mp, Cp = (size_t)w->Cp, most = (size_t)w->most;
 #define RC_CARVE(name, type, count) w->name = (type *)RC_(carve)(&at, (count) * sizeof(type))
@@ -106,10 +109,10 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   RC_CARVE(mean, double, Cp);
   RC_CARVE(least, double, Cp);
   RC_CARVE(largest, double, Cp);
-  RC_CARVE(model, int32_t, (size_t)w->cap);
+  RC_CARVE(model, int32_t, Mp);
   RC_CARVE(known, uint8_t, Mp);
-  RC_CARVE(h, double, (size_t)w->cap);
-  RC_CARVE(D, double, (size_t)w->cap);
+  RC_CARVE(h, double, Mp);
+  RC_CARVE(D, double, Mp);
   RC_CARVE(slot, int32_t, most);
   RC_CARVE(p, double, most);
   RC_CARVE(h_a, double, most);
@@ -126,7 +129,7 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   RC_CARVE(rows_a, double, most * Cp);
   RC_CARVE(G, double, most * most);
   RC_CARVE(combined, double, most * most);
-  RC_CARVE(z, double, Cp * (size_t)w->cap); /* last: pages that no sample touches cost nothing */
+  RC_CARVE(z, double, (size_t)w->run * (Mp / 8)); /* last: pages that no sample touches cost nothing */
 #undef RC_CARVE
   return (size_t)(at - base) + 64;
 }
@@ -279,6 +282,9 @@ static void RC_(quartics)(RC_(sample) *w) { RC_OVER_CLASSES(RC_SET, RC_TERM) }
 
 /* --- exact rows ----------------------------------------------------------------------------------------------- */
 
+/* Slot j: class c of it is at [8 * c]. */
+RC_INLINE double *RC_(row)(const RC_(sample) *w, ptrdiff_t j) { return w->z + j / 8 * w->run + j % 8; }
+
 /* Gives model k a slot; settle fills it. */
 RC_INLINE void RC_(load)(RC_(sample) *w, ptrdiff_t k) {
   w->known[k] = 1;
@@ -296,9 +302,9 @@ static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
     double total[8] = {0}, sum[8] = {0};
     for (int l = 0; l < 8; l++) at[l] = w->model[j + l < w->n ? j + l : 0];
     for (ptrdiff_t c = 0; c < live; c++) {
-      double *z = w->z + c * w->cap + j;
+      double *z = RC_(row)(w, j) + 8 * c;
       const ptrdiff_t b = w->which[c];
-      if (w->exact)
+      if (w->exact && live < 64) /* long rows are read as they lie */
         for (int l = 0; l < 8; l++) z[l] = (double)w->x[b * w->ld + at[l]];
       else if (w->wide)
         for (int l = 0; l < 8; l++) z[l] = ((const double *)w->rows)[at[l] * w->stride + b];
@@ -308,7 +314,7 @@ static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
     }
     for (int l = 0; l < 8; l++) total[l] = 1.0 / total[l];
     for (ptrdiff_t c = 0; c < live; c++) {
-      double *z = w->z + c * w->cap + j;
+      double *z = RC_(row)(w, j) + 8 * c;
       for (int l = 0; l < 8; l++) {
         z[l] *= total[l];
         t[8 * c + l] = z[l] > 0.0 ? z[l] : 1.0;
@@ -316,7 +322,7 @@ static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
     }
     RC_(log_array)(t, 8 * live, t);
     for (ptrdiff_t c = 0; c < live; c++)
-      for (int l = 0; l < 8; l++) sum[l] += w->z[c * w->cap + j + l] * t[8 * c + l];
+      for (int l = 0; l < 8; l++) sum[l] += RC_(row)(w, j)[8 * c + l] * t[8 * c + l];
     for (int l = 0; l < 8; l++) w->h[j + l] = sum[l];
   }
 }
@@ -329,11 +335,12 @@ static ptrdiff_t RC_(divergences)(RC_(sample) *w, const double *lq) {
 #define RC_DIVERGENCE(L)                                                                              \
   do {                                                                                                \
     VD D[L];                                                                                          \
-    const double *z = w->z + i;                                                                       \
+    const double *z = RC_(row)(w, i);                                                                 \
     for (int l = 0; l < L; l++) D[l] = VD_LOAD(w->h + i + l * VDN);                                   \
-    for (ptrdiff_t c = 0; c < w->live; c++, z += w->cap) {                                            \
+    for (ptrdiff_t c = 0; c < w->live; c++, z += 8) {                                                 \
       VD y = VD_SET(lq[c]);                                                                           \
-      for (int l = 0; l < L; l++) D[l] = VD_SUB(D[l], VD_MUL(VD_LOAD(z + l * VDN), y));               \
+      for (int l = 0; l < L; l++)                                                                     \
+        D[l] = VD_SUB(D[l], VD_MUL(VD_LOAD(z + l * VDN / 8 * w->run + l * VDN % 8), y));              \
     }                                                                                                 \
     for (int l = 0; l < L; l++) {                                                                     \
       VD_STORE(w->D + i + l * VDN, D[l]);                                                             \

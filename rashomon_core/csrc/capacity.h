@@ -440,6 +440,7 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
   const double nats = 0.69314718055994530942;
   ptrdiff_t M = w->M;
   w->n = w->a = 0;
+  w->entropy_known = 0;
   w->scans = w->steps = 0;
   w->lower = 0.0;
   if (weights)

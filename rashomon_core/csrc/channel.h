@@ -62,6 +62,8 @@ typedef struct {
   ptrdiff_t seen, live; /* classes with anything at all; those that matter, and which */
   int32_t *which;
   float *chi, *sums, *lanes; /* models; models; 3 x 16 C: sums, minima, maxima of classes by lane */
+  float *entropies;          /* models: -sum x log x of the float copy, once entropy_known */
+  int entropy_known;
   float *qf, *wf, *kf, *bf;
   double *mean, *least, *largest;
   int sound;     /* all values finite and none negative */
@@ -101,6 +103,7 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   RC_CARVE(which, int32_t, Cp);
   RC_CARVE(chi, float, Mp);
   RC_CARVE(sums, float, Mp);
+  RC_CARVE(entropies, float, Mp);
   RC_CARVE(lanes, float, 48 * Cp);
   RC_CARVE(qf, float, Cp);
   RC_CARVE(wf, float, Cp);
@@ -277,8 +280,31 @@ RC_INLINE VF RC_(quartic)(VF acc, VF x, VF s, VF v, VF b, VF f) {
 static void RC_(quartics)(RC_(sample) *w) { RC_OVER_CLASSES(RC_SET, RC_TERM) }
 #undef RC_SET
 #undef RC_TERM
+
+/* chi[k] = -sum_c x_kc qf_c */
+#define RC_SET(c) VF y = VF_SET(-w->qf[c])
+#define RC_TERM(acc, x) VF_FMA(x, y, acc)
+static void RC_(crosses)(RC_(sample) *w) { RC_OVER_CLASSES(RC_SET, RC_TERM) }
+#undef RC_SET
+#undef RC_TERM
 #undef RC_SUM_CLASSES
 #undef RC_OVER_CLASSES
+
+/* Fills entropies; takes chi. Adding 2^-100 keeps 0 out of the logarithm and moves nothing else. */
+static void RC_(entropy)(RC_(sample) *w) {
+  float *restrict sum = w->entropies, *restrict part = w->chi;
+  ptrdiff_t Mp = w->Mp;
+  for (ptrdiff_t from = 0; from < w->live; from += RC_CLASSES) {
+    ptrdiff_t to = w->live - from < RC_CLASSES ? w->live : from + RC_CLASSES;
+    for (ptrdiff_t k = 0; k < w->Mp; k++) part[k] = 0.0f;
+    for (ptrdiff_t c = from; c < to; c++) {
+      const float *restrict x = w->x + w->which[c] * w->ld;
+      for (ptrdiff_t k = 0; k < Mp; k++) part[k] -= x[k] * RC_(log_f)(x[k] + 0x1p-100f);
+    }
+    for (ptrdiff_t k = 0; k < w->Mp; k++) sum[k] = from ? sum[k] + part[k] : part[k];
+  }
+  w->entropy_known = 1;
+}
 
 /* --- exact rows ----------------------------------------------------------------------------------------------- */
 

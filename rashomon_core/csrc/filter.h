@@ -154,12 +154,12 @@ static double RC_(by_moments)(RC_(sample) *w) {
   return limit;
 }
 
-/* The same from D = S - E itself, S = -sum x log q and E = -sum x log x (once a sample): of the float copy and rounded, both
- * being sums of terms of one sign, each is off by at most a share `off` of itself, the last three operations included
- * (scores rounded up beyond 1 are of the other sign, by less than a hundredth). Changing each score by at most a share
+/* The same from D = S - E itself, S = -sum x log q and E = -sum x log x (once a sample) of the float copy: sums of terms of
+ * one sign, so each is off by at most a share `off` of itself: 13 units of 2^-24 of a term (see log_f), those of the sums, 3
+ * of the operations at the end (scores beyond 1 are of the other sign, but less than a hundredth). Changing each score by at most a share
  * `rho` moves D by at most rho sum x |log x/q| + 1.01 rho, and sum x |log x/q| <= D + 2 as x log q/x <= q - x. */
 static double RC_(by_divergence)(RC_(sample) *w) {
-  double eps = 0x1p-24, rho = w->spread, L = w->lower, off = (RC_(roundings)(w->live) + 20.0) * eps;
+  double eps = 0x1p-24, rho = w->spread, L = w->lower, off = (RC_(roundings)(w->live) + 20.0) * 1.01 * eps;
   double limit = (L - 1e-13 - 4.0 * w->allowance - 3.2 * rho - 0.05 * off) / (1.0 + 1.1 * rho) * (1.0 - 4.0 * eps);
   if (!(rho < 1e-2 && limit > 0.9 * L && 20.0 * off * RC_(log)((double)w->live + 2.0) < L)) return -1.0;
   if (!w->entropy_known) RC_(entropy)(w);

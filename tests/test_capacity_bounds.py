@@ -14,12 +14,14 @@ import pytest
 import strategies
 from capacity_checks import (
     CHANNEL_KINDS,
+    ROUNDING,
     assert_overlap,
     certified,
     check,
     check_against_blahut_arimoto,
     make_channels,
     on_each_isa,
+    rows_of,
     unjudged,
 )
 from hypothesis import given, settings
@@ -100,6 +102,34 @@ def test_fifty_digits_of_rows_that_do_not_sum_to_one() -> None:
     for _ in on_each_isa():
         assert_contains(certified(probs), exact)
         assert_contains(unjudged(probs, tol=0.0), exact)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Models that are ruled out in floats
+
+
+def large_channels(how: str, dtype: str) -> Array:
+    rng = np.random.default_rng(11)
+    rows = make_channels(12, 400, 2, 300, how)
+    if dtype == "float64":  # what floats hold as subnormals, or not at all
+        rows[rng.random(rows.shape) < 0.1] *= 1e-42
+    rows[rng.random(rows.shape) < 0.05] = 0.0
+    return naive_capacity.normalised(rows).astype(dtype)
+
+
+@pytest.mark.parametrize("how", ["softmax", "dense", "dirichlet", "confident"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_model_that_was_ruled_out_exceeds_the_bound(how: str, dtype: str) -> None:
+    probs = large_channels(how, dtype)
+    for isa in on_each_isa():
+        result = certified(probs)
+        check(result, probs)
+        for i in range(probs.shape[1]):
+            models, weights = result.support(i)
+            p = np.zeros(len(probs))
+            p[models] = weights
+            top = naive_capacity.bounds(rows_of(probs)[:, i], p)[1]
+            assert top <= result.upper[i] + ROUNDING, f"{isa}, sample {i}: some model is at {top}"
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,27 @@ RC_INLINE double RC_(dot)(const double *a, const double *b, ptrdiff_t n) { /* n 
   return rc_fold(s);
 }
 
+/* out[k] = a . row k of b, k < rows: four rows at a time, each summed as dot does. */
+static void RC_(dots)(const double *a, const double *b, ptrdiff_t ld, ptrdiff_t rows, ptrdiff_t n, double *out) {
+  ptrdiff_t k = 0;
+  for (; k + 4 <= rows; k += 4, b += 4 * ld) {
+    VD s[4][8 / VDN];
+    double lanes[8];
+    for (int i = 0; i < 4; i++)
+      for (int l = 0; l < 8 / VDN; l++) s[i][l] = VD_SET(0.0);
+    for (ptrdiff_t j = 0; j < n; j += 8)
+      for (int l = 0; l < 8 / VDN; l++) {
+        VD x = VD_LOAD(a + j + l * VDN);
+        for (int i = 0; i < 4; i++) s[i][l] = VD_ADD(s[i][l], VD_MUL(x, VD_LOAD(b + i * ld + j + l * VDN)));
+      }
+    for (int i = 0; i < 4; i++) {
+      for (int l = 0; l < 8 / VDN; l++) VD_STORE(lanes + l * VDN, s[i][l]);
+      out[k + i] = rc_fold(lanes);
+    }
+  }
+  for (; k < rows; k++, b += ld) out[k] = RC_(dot)(a, b, n);
+}
+
 static void RC_(logs)(const double *q, ptrdiff_t live, ptrdiff_t n, double *lq) {
   for (ptrdiff_t c = 0; c < n; c++) lq[c] = c < live && q[c] > 0.0 ? q[c] : 1.0;
   RC_(log_array)(lq, n, lq);
@@ -33,8 +54,9 @@ static double RC_(mixture)(RC_(sample) *w, const double *p, double *q, double *l
   }
   RC_(logs)(q, w->live, Cp, lq);
   double f = 0;
+  RC_(dots)(lq, w->rows_a, w->Cp, w->a, Cp, w->D_a);
   for (ptrdiff_t k = 0; k < w->a; k++) {
-    w->D_a[k] = w->h_a[k] - RC_(dot)(w->rows_a + k * w->Cp, lq, Cp);
+    w->D_a[k] = w->h_a[k] - w->D_a[k];
     f += p[k] * w->D_a[k];
   }
   return f;
@@ -42,7 +64,7 @@ static double RC_(mixture)(RC_(sample) *w, const double *p, double *q, double *l
 
 static void RC_(activate)(RC_(sample) *w, ptrdiff_t slot, double weight) {
   double *r = w->rows_a + w->a * w->Cp;
-  for (ptrdiff_t c = 0; c < w->Cp; c++) r[c] = c < w->live ? w->z[c * w->cap + slot] : 0.0;
+  for (ptrdiff_t c = 0; c < w->Cp; c++) r[c] = c < w->live ? RC_(row)(w, slot)[8 * c] : 0.0;
   w->slot[w->a] = (int32_t)slot;
   w->h_a[w->a] = w->h[slot];
   w->p[w->a++] = weight;
@@ -73,7 +95,7 @@ static void RC_(gram)(RC_(sample) *w) {
   for (ptrdiff_t j = 0; j < w->a; j++) {
     const double *r = w->rows_a + j * w->Cp;
     for (ptrdiff_t c = 0; c < Cp; c++) t[c] = r[c] * inv[c];
-    for (ptrdiff_t k = 0; k <= j; k++) w->G[j * w->a + k] = RC_(dot)(t, w->rows_a + k * w->Cp, Cp);
+    RC_(dots)(t, w->rows_a, w->Cp, j + 1, Cp, w->G + j * w->a);
   }
 }
 
@@ -272,11 +294,16 @@ static ptrdiff_t RC_(enter_missing)(RC_(sample) *w, double gap) {
   for (ptrdiff_t c = 0; c < w->live && w->a < w->most; c++) {
     if (reached[c]) continue;
     ptrdiff_t best = -1;
-    const double *z = w->z + c * w->cap;
-    for (ptrdiff_t j = 0; j < w->n; j++)
-      if (z[j] > 0.0 && w->D[j] > w->lower + gap && (best < 0 || z[j] > z[best])) best = j;
+    double most = 0.0;
+    for (ptrdiff_t j = 0; j < w->n; j++) {
+      double z = RC_(row)(w, j)[8 * c];
+      if (z > most && w->D[j] > w->lower + gap) {
+        most = z;
+        best = j;
+      }
+    }
     if (best < 0) continue;
-    for (ptrdiff_t b = 0; b < w->live; b++) reached[b] |= w->z[b * w->cap + best] > 0.0;
+    for (ptrdiff_t b = 0; b < w->live; b++) reached[b] |= RC_(row)(w, best)[8 * b] > 0.0;
     RC_(activate)(w, best, 0.0);
     found = best;
     added++;
@@ -388,7 +415,11 @@ static void RC_(blahut_arimoto)(RC_(sample) *w, double goal, ptrdiff_t rounds, d
   for (ptrdiff_t j = n; j < full; j++) p[j] = 0.0;
   for (ptrdiff_t r = 0; r < rounds; r++) {
     w->scans++;
-    for (ptrdiff_t c = 0; c < Cp; c++) w->q[c] = c < w->live ? RC_(dot)(w->z + c * w->cap, p, full) : 0.0;
+    for (ptrdiff_t c = 0; c < 8 * Cp; c++) w->logs[c] = 0.0;
+    for (ptrdiff_t j = 0; j < full; j += 8)
+      for (ptrdiff_t c = 0; c < w->live; c++)
+        for (int l = 0; l < 8; l++) w->logs[8 * c + l] += RC_(row)(w, j)[8 * c + l] * p[j + l];
+    for (ptrdiff_t c = 0; c < Cp; c++) w->q[c] = rc_fold(w->logs + 8 * c);
     RC_(logs)(w->q, w->live, Cp, w->lq);
     double top = w->D[RC_(divergences)(w, w->lq)], f = RC_(dot)(w->D, p, full), total = 0;
     *lower = f > *lower ? f : *lower;
@@ -409,6 +440,7 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
   const double nats = 0.69314718055994530942;
   ptrdiff_t M = w->M;
   w->n = w->a = 0;
+  w->entropy_known = 0;
   w->scans = w->steps = 0;
   w->lower = 0.0;
   if (weights)
@@ -419,7 +451,7 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
   w->exact = !w->wide;
   if (fresh) { /* what the survey sees in floats is not enough to refuse, only to accept */
     RC_(survey)(w);
-    if (!w->sound || !(w->spread + (double)(w->C + 4) * 0x1p-23 <= rule->rows_off)) {
+    if (!w->sound || !(w->spread + (RC_(roundings)(w->C) + 4.0) * 0x1p-23 <= rule->rows_off)) {
       out->status = RC_REFUSED;
       return;
     }
@@ -434,7 +466,7 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
     RC_(normalise)(w);
     RC_(survey)(w);
   }
-  w->spread += (double)(w->C + 4) * 0x1p-24;
+  w->spread += (RC_(roundings)(w->C) + 4.0) * 0x1p-24;
   RC_(allow)(w);
   memset(w->known, 0, (size_t)M);
   memset(w->known + M, 1, (size_t)(w->Mp - M));

@@ -6,34 +6,36 @@
 /* out[j * ld + k] = s[k * stride + j] for j < n: sixteen models and four columns at a time. Rows M..Mp repeat the
  * first model, so that lanes beyond the last model change no minimum. */
 static void RC_(spread_f32)(const float *s, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, float *out, ptrdiff_t ld) {
-  ptrdiff_t Mp = (M + 15) / 16 * 16;
-  for (ptrdiff_t k = 0; k < Mp; k += 16) {
-    ptrdiff_t j = 0;
-    const float *p = s + k * stride;
+  ptrdiff_t Mp = (M + 15) / 16 * 16, width = n <= 256 ? n : 64; /* of long rows 64 x 64 scores at a time */
+  for (ptrdiff_t tile = 0; tile < Mp; tile += 64)
+    for (ptrdiff_t from = 0; from < n; from += width)
+      for (ptrdiff_t k = tile; k < tile + 64 && k < Mp; k += 16) {
+        ptrdiff_t j = from, to = from + width < n ? from + width : n;
+        const float *p = s + k * stride;
 #if RC_X86
-    if (k + 16 <= M && n >= 4) {
-      for (ptrdiff_t r = 16; r < 32 && k + r < M; r++) /* short runs of many rows: no hardware sees them coming */
-        for (ptrdiff_t i = 0; i < n; i += 16) RC_PREFETCH(p + r * stride + i);
-      while (j < n) {
-        j = j + 4 <= n ? j : n - 4; /* the last four overlap those before */
-        for (ptrdiff_t r = 0; r < 16; r += VFN) {
-          const float *x = p + r * stride + j;
-          VF a = RC_PIECE(x, stride), b = RC_PIECE(x + stride, stride);
-          VF c = RC_PIECE(x + 2 * stride, stride), d = RC_PIECE(x + 3 * stride, stride);
-          VF ab = RC_LOW(a, b), AB = RC_HIGH(a, b), cd = RC_LOW(c, d), CD = RC_HIGH(c, d);
-          float *o = out + j * ld + k + r;
-          VF_STORE(o, RC_LOW2(ab, cd));
-          VF_STORE(o + ld, RC_HIGH2(ab, cd));
-          VF_STORE(o + 2 * ld, RC_LOW2(AB, CD));
-          VF_STORE(o + 3 * ld, RC_HIGH2(AB, CD));
+        if (k + 16 <= M && n >= 4) {
+          for (ptrdiff_t r = 16; r < 32 && k + r < M; r++) /* short runs of many rows: no hardware sees them coming */
+            for (ptrdiff_t i = from; i < to; i += 16) RC_PREFETCH(p + r * stride + i);
+          while (j < to) {
+            j = j + 4 <= n ? j : n - 4; /* the last four overlap those before */
+            for (ptrdiff_t r = 0; r < 16; r += VFN) {
+              const float *x = p + r * stride + j;
+              VF a = RC_PIECE(x, stride), b = RC_PIECE(x + stride, stride);
+              VF c = RC_PIECE(x + 2 * stride, stride), d = RC_PIECE(x + 3 * stride, stride);
+              VF ab = RC_LOW(a, b), AB = RC_HIGH(a, b), cd = RC_LOW(c, d), CD = RC_HIGH(c, d);
+              float *o = out + j * ld + k + r;
+              VF_STORE(o, RC_LOW2(ab, cd));
+              VF_STORE(o + ld, RC_HIGH2(ab, cd));
+              VF_STORE(o + 2 * ld, RC_LOW2(AB, CD));
+              VF_STORE(o + 3 * ld, RC_HIGH2(AB, CD));
+            }
+            j += 4;
+          }
         }
-        j += 4;
-      }
-    }
 #endif
-    for (; j < n; j++)
-      for (ptrdiff_t r = 0; r < 16; r++) out[j * ld + k + r] = k + r < M ? p[r * stride + j] : s[j];
-  }
+        for (; j < to; j++)
+          for (ptrdiff_t r = 0; r < 16; r++) out[j * ld + k + r] = k + r < M ? p[r * stride + j] : s[j];
+      }
 }
 
 /* The same from doubles; what is not 0 keeps its sign. */
@@ -52,7 +54,7 @@ static void RC_(spread_f64)(const double *s, ptrdiff_t stride, ptrdiff_t M, ptrd
 
 /* One sample being solved. "Slots" are the models that were loaded exactly, "active" those that carry weight. */
 typedef struct {
-  ptrdiff_t M, Mp, ld, C, Cp, cap, most; /* models, padded; distance of classes; classes, padded; slots; active */
+  ptrdiff_t M, Mp, ld, C, Cp, most; /* models, padded; distance of classes; classes, padded; active at most */
   const void *rows;
   ptrdiff_t stride;
   int wide, exact; /* rows are doubles; the float copy holds the rows as they are */
@@ -60,6 +62,8 @@ typedef struct {
   ptrdiff_t seen, live; /* classes with anything at all; those that matter, and which */
   int32_t *which;
   float *chi, *sums, *lanes; /* models; models; 3 x 16 C: sums, minima, maxima of classes by lane */
+  float *entropies;          /* models: -sum x log x of the float copy, once entropy_known */
+  int entropy_known;
   float *qf, *wf, *kf, *bf;
   double *mean, *least, *largest;
   int sound;     /* all values finite and none negative */
@@ -67,7 +71,8 @@ typedef struct {
   ptrdiff_t n;   /* slots in use */
   int32_t *model;
   uint8_t *known; /* by model: has a slot (and lanes beyond the last model) */
-  double *z, *h, *D; /* [live class][cap]; sum z log z; D(z || q') */
+  double *z, *h, *D; /* rows in runs of 8 slots, see row; sum z log z; D(z || q') */
+  ptrdiff_t run;     /* distance of runs: an odd number of lines */
   ptrdiff_t a;
   int32_t *slot;
   double *p, *rows_a, *h_a, *D_a; /* weights, rows [active][Cp], their h and D(z || q) */
@@ -91,13 +96,14 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   w->Mp = (M + 15) / 16 * 16;
   w->ld = w->Mp / 16 % 2 ? w->Mp : w->Mp + 16; /* an odd number of lines: powers of two compete for cache sets */
   w->Cp = (C + 7) / 8 * 8;
-  w->cap = w->Mp / 8 % 2 ? w->Mp : w->Mp + 8;
+  w->run = 8 * (w->Cp + 1);
   w->most = M < C + 16 ? M : C + 16;
   size_t Mp = (size_t)w->Mp, Cp = (size_t)w->Cp, most = (size_t)w->most;
 #define RC_CARVE(name, type, count) w->name = (type *)RC_(carve)(&at, (count) * sizeof(type))
   RC_CARVE(which, int32_t, Cp);
   RC_CARVE(chi, float, Mp);
   RC_CARVE(sums, float, Mp);
+  RC_CARVE(entropies, float, Mp);
   RC_CARVE(lanes, float, 48 * Cp);
   RC_CARVE(qf, float, Cp);
   RC_CARVE(wf, float, Cp);
@@ -106,10 +112,10 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   RC_CARVE(mean, double, Cp);
   RC_CARVE(least, double, Cp);
   RC_CARVE(largest, double, Cp);
-  RC_CARVE(model, int32_t, (size_t)w->cap);
+  RC_CARVE(model, int32_t, Mp);
   RC_CARVE(known, uint8_t, Mp);
-  RC_CARVE(h, double, (size_t)w->cap);
-  RC_CARVE(D, double, (size_t)w->cap);
+  RC_CARVE(h, double, Mp);
+  RC_CARVE(D, double, Mp);
   RC_CARVE(slot, int32_t, most);
   RC_CARVE(p, double, most);
   RC_CARVE(h_a, double, most);
@@ -126,12 +132,19 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   RC_CARVE(rows_a, double, most * Cp);
   RC_CARVE(G, double, most * most);
   RC_CARVE(combined, double, most * most);
-  RC_CARVE(z, double, Cp * (size_t)w->cap); /* last: pages that no sample touches cost nothing */
+  RC_CARVE(z, double, (size_t)w->run * (Mp / 8)); /* last: pages that no sample touches cost nothing */
 #undef RC_CARVE
   return (size_t)(at - base) + 64;
 }
 
 /* --- passes over all models ----------------------------------------------------------------------------------- */
+
+/* These passes take so many classes at a time, each over all models: memory is read in as many long runs, and a sum over
+ * classes, being a sum of sums, has no more than RC_(roundings) roundings on the way of any term. */
+#define RC_CLASSES 32
+RC_INLINE double RC_(roundings)(ptrdiff_t n) {
+  return (double)((n < RC_CLASSES ? n : RC_CLASSES) + (n + RC_CLASSES - 1) / RC_CLASSES);
+}
 
 /* Mean, smallest and largest score of each class, and how far the sums of rows are off 1: one pass over the copy. */
 static void RC_(survey)(RC_(sample) *w) {
@@ -143,37 +156,44 @@ static void RC_(survey)(RC_(sample) *w) {
     low[j] = INFINITY;
     high[j] = 0.0f;
   }
-  for (ptrdiff_t k = 0; k < Mp; k += 16)
-    for (ptrdiff_t l = 0; l < 16; l += VFN) {
-      VF rows = VF_SET(0.0f), next = VF_SET(0.0f);
-      int two = k + 32 <= Mp; /* two runs of models at a time where there are two */
-      const float *x = w->x + k + l;
-      float *at = sum + l;
-      if (two) {
-        for (ptrdiff_t c = 0; c < C; c++, x += ld, at += 16) {
-          VF y = VF_LOAD(x), v = VF_LOAD(x + 16);
-          rows = VF_ADD(rows, y);
-          next = VF_ADD(next, v);
-          VF_STORE(at, VF_ADD(VF_LOAD(at), VF_ADD(y, v)));
-          VF_STORE(at + 16 * C, VF_MIN(VF_MIN(y, v), VF_LOAD(at + 16 * C)));
-          VF_STORE(at + 32 * C, VF_MAX(VF_MAX(y, v), VF_LOAD(at + 32 * C)));
+  for (ptrdiff_t from = 0; from < C; from += RC_CLASSES) {
+    ptrdiff_t n = C - from < RC_CLASSES ? C - from : RC_CLASSES;
+    for (ptrdiff_t k = 0; k < Mp; k += 16)
+      for (ptrdiff_t l = 0; l < 16; l += VFN) {
+        VF rows = VF_SET(0.0f), next = VF_SET(0.0f);
+        int two = k + 32 <= Mp; /* two runs of models at a time where there are two */
+        const float *x = w->x + from * ld + k + l;
+        float *at = sum + 16 * from + l, *sums = w->sums + k + l;
+        if (two) {
+          for (ptrdiff_t c = 0; c < n; c++, x += ld, at += 16) {
+            VF y = VF_LOAD(x), v = VF_LOAD(x + 16);
+            rows = VF_ADD(rows, y);
+            next = VF_ADD(next, v);
+            VF_STORE(at, VF_ADD(VF_LOAD(at), VF_ADD(y, v)));
+            VF_STORE(at + 16 * C, VF_MIN(VF_MIN(y, v), VF_LOAD(at + 16 * C)));
+            VF_STORE(at + 32 * C, VF_MAX(VF_MAX(y, v), VF_LOAD(at + 32 * C)));
+          }
+          if (from) next = VF_ADD(next, VF_LOAD(sums + 16));
+          VF_STORE(sums + 16, next);
+        } else {
+          for (ptrdiff_t c = 0; c < n; c++, x += ld, at += 16) {
+            VF y = VF_LOAD(x);
+            rows = VF_ADD(rows, y);
+            VF_STORE(at, VF_ADD(VF_LOAD(at), y));
+            VF_STORE(at + 16 * C, VF_MIN(y, VF_LOAD(at + 16 * C)));
+            VF_STORE(at + 32 * C, VF_MAX(y, VF_LOAD(at + 32 * C)));
+          }
         }
-        VF_STORE(w->sums + k + 16 + l, next);
-      } else {
-        for (ptrdiff_t c = 0; c < C; c++, x += ld, at += 16) {
-          VF y = VF_LOAD(x);
-          rows = VF_ADD(rows, y);
-          VF_STORE(at, VF_ADD(VF_LOAD(at), y));
-          VF_STORE(at + 16 * C, VF_MIN(y, VF_LOAD(at + 16 * C)));
-          VF_STORE(at + 32 * C, VF_MAX(y, VF_LOAD(at + 32 * C)));
+        if (from) rows = VF_ADD(rows, VF_LOAD(sums));
+        VF_STORE(sums, rows);
+        if (from + n == C) {
+          if (!two) next = rows;
+          below = VF_MIN(VF_MIN(rows, next), below);
+          above = VF_MAX(VF_MAX(rows, next), above);
         }
-        next = rows;
+        if (two && l + VFN == 16) k += 16;
       }
-      VF_STORE(w->sums + k + l, rows);
-      below = VF_MIN(VF_MIN(rows, next), below);
-      above = VF_MAX(VF_MAX(rows, next), above);
-      if (two && l + VFN == 16) k += 16;
-    }
+  }
   VF_STORE(least, below);
   VF_STORE(most, above);
   for (int l = 0; l < VFN; l++) {
@@ -216,53 +236,80 @@ static void RC_(normalise)(RC_(sample) *w) {
   w->exact = 0;
 }
 
-/* chi[k] = sum_c wf_c (x_kc - qf_c)^2 */
-static void RC_(distances)(RC_(sample) *w) {
-  ptrdiff_t k = 0, n = w->live, ld = w->ld;
-#define RC_DISTANCE(L)                                                    \
-  do {                                                                    \
-    VF acc[L];                                                            \
-    for (int l = 0; l < L; l++) acc[l] = VF_SET(0.0f);                    \
-    for (ptrdiff_t c = 0; c < n; c++) {                                   \
-      const float *x = w->x + w->which[c] * ld + k;                       \
-      VF q = VF_SET(w->qf[c]), f = VF_SET(w->wf[c]);                      \
-      for (int l = 0; l < L; l++) {                                       \
-        VF e = VF_SUB(VF_LOAD(x + l * VFN), q);                           \
-        acc[l] = VF_FMA(VF_MUL(e, e), f, acc[l]);                         \
-      }                                                                   \
-    }                                                                     \
-    for (int l = 0; l < L; l++) VF_STORE(w->chi + k + l * VFN, acc[l]);   \
+/* chi[k] = sum over classes of TERM(acc, x), which adds to acc what a score x of class c gives. */
+#define RC_SUM_CLASSES(L, SET, TERM)                                                \
+  do {                                                                              \
+    VF acc[L];                                                                      \
+    for (int l = 0; l < L; l++) acc[l] = VF_SET(0.0f);                              \
+    for (ptrdiff_t c = from; c < to; c++) {                                         \
+      const float *x = w->x + w->which[c] * w->ld + k;                              \
+      SET(c);                                                                       \
+      for (int l = 0; l < L; l++) acc[l] = TERM(acc[l], VF_LOAD(x + l * VFN));      \
+    }                                                                               \
+    for (int l = 0; l < L; l++) {                                                   \
+      float *chi = w->chi + k + l * VFN;                                            \
+      VF_STORE(chi, from ? VF_ADD(acc[l], VF_LOAD(chi)) : acc[l]);                  \
+    }                                                                               \
   } while (0)
-  for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_DISTANCE(4);
-  for (; k < w->Mp; k += VFN) RC_DISTANCE(1);
-#undef RC_DISTANCE
+#define RC_OVER_CLASSES(SET, TERM)                                                  \
+  for (ptrdiff_t from = 0; from < w->live; from += RC_CLASSES) {                    \
+    ptrdiff_t to = w->live - from < RC_CLASSES ? w->live : from + RC_CLASSES, k = 0; \
+    for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_SUM_CLASSES(4, SET, TERM);        \
+    for (; k < w->Mp; k += VFN) RC_SUM_CLASSES(1, SET, TERM);                       \
+  }
+
+/* chi[k] = sum_c wf_c (x_kc - qf_c)^2 */
+#define RC_SET(c) VF q = VF_SET(w->qf[c]), f = VF_SET(w->wf[c])
+RC_INLINE VF RC_(distance)(VF acc, VF x, VF q, VF f) {
+  VF e = VF_SUB(x, q);
+  return VF_FMA(VF_MUL(e, e), f, acc);
 }
+#define RC_TERM(acc, x) RC_(distance)(acc, x, q, f)
+static void RC_(distances)(RC_(sample) *w) { RC_OVER_CLASSES(RC_SET, RC_TERM) }
+#undef RC_SET
+#undef RC_TERM
 
 /* chi[k] = sum_c t^2 (1/2 - bf_c t + kf_c t^2), t = x_kc wf_c - qf_c: the divergence up to its fourth-order term, where
  * qf = sqrt(q), wf = 1 / qf, bf = 1 / (6 qf) and kf = lambda / q, so that t = qf u. */
-static void RC_(quartics)(RC_(sample) *w) {
-  ptrdiff_t k = 0, n = w->live, ld = w->ld;
-#define RC_QUARTIC(L)                                                                                              \
-  do {                                                                                                             \
-    VF acc[L];                                                                                                     \
-    for (int l = 0; l < L; l++) acc[l] = VF_SET(0.0f);                                                             \
-    for (ptrdiff_t c = 0; c < n; c++) {                                                                            \
-      const float *x = w->x + w->which[c] * ld + k;                                                                \
-      VF s = VF_SET(-w->qf[c]), v = VF_SET(w->wf[c]), b = VF_SET(-w->bf[c]), f = VF_SET(w->kf[c]);                 \
-      for (int l = 0; l < L; l++) {                                                                                \
-        VF t = VF_FMA(VF_LOAD(x + l * VFN), v, s);                                                                 \
-        VF g = VF_FMA(VF_FMA(f, t, b), t, VF_SET(0.5f));                                                           \
-        acc[l] = VF_FMA(VF_MUL(t, t), g, acc[l]);                                                                  \
-      }                                                                                                            \
-    }                                                                                                              \
-    for (int l = 0; l < L; l++) VF_STORE(w->chi + k + l * VFN, acc[l]);                                            \
-  } while (0)
-  for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_QUARTIC(4);
-  for (; k < w->Mp; k += VFN) RC_QUARTIC(1);
-#undef RC_QUARTIC
+#define RC_SET(c) VF s = VF_SET(-w->qf[c]), v = VF_SET(w->wf[c]), b = VF_SET(-w->bf[c]), f = VF_SET(w->kf[c])
+RC_INLINE VF RC_(quartic)(VF acc, VF x, VF s, VF v, VF b, VF f) {
+  VF t = VF_FMA(x, v, s), g = VF_FMA(VF_FMA(f, t, b), t, VF_SET(0.5f));
+  return VF_FMA(VF_MUL(t, t), g, acc);
+}
+#define RC_TERM(acc, x) RC_(quartic)(acc, x, s, v, b, f)
+static void RC_(quartics)(RC_(sample) *w) { RC_OVER_CLASSES(RC_SET, RC_TERM) }
+#undef RC_SET
+#undef RC_TERM
+
+/* chi[k] = -sum_c x_kc qf_c */
+#define RC_SET(c) VF y = VF_SET(-w->qf[c])
+#define RC_TERM(acc, x) VF_FMA(x, y, acc)
+static void RC_(crosses)(RC_(sample) *w) { RC_OVER_CLASSES(RC_SET, RC_TERM) }
+#undef RC_SET
+#undef RC_TERM
+#undef RC_SUM_CLASSES
+#undef RC_OVER_CLASSES
+
+/* Fills entropies; takes chi. Adding 2^-100 keeps 0 out of the logarithm and moves nothing else. */
+static void RC_(entropy)(RC_(sample) *w) {
+  float *restrict sum = w->entropies, *restrict part = w->chi;
+  ptrdiff_t Mp = w->Mp;
+  for (ptrdiff_t from = 0; from < w->live; from += RC_CLASSES) {
+    ptrdiff_t to = w->live - from < RC_CLASSES ? w->live : from + RC_CLASSES;
+    for (ptrdiff_t k = 0; k < w->Mp; k++) part[k] = 0.0f;
+    for (ptrdiff_t c = from; c < to; c++) {
+      const float *restrict x = w->x + w->which[c] * w->ld;
+      for (ptrdiff_t k = 0; k < Mp; k++) part[k] -= x[k] * RC_(log_f)(x[k] + 0x1p-100f);
+    }
+    for (ptrdiff_t k = 0; k < w->Mp; k++) sum[k] = from ? sum[k] + part[k] : part[k];
+  }
+  w->entropy_known = 1;
 }
 
 /* --- exact rows ----------------------------------------------------------------------------------------------- */
+
+/* Slot j: class c of it is at [8 * c]. */
+RC_INLINE double *RC_(row)(const RC_(sample) *w, ptrdiff_t j) { return w->z + j / 8 * w->run + j % 8; }
 
 /* Gives model k a slot; settle fills it. */
 RC_INLINE void RC_(load)(RC_(sample) *w, ptrdiff_t k) {
@@ -281,9 +328,9 @@ static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
     double total[8] = {0}, sum[8] = {0};
     for (int l = 0; l < 8; l++) at[l] = w->model[j + l < w->n ? j + l : 0];
     for (ptrdiff_t c = 0; c < live; c++) {
-      double *z = w->z + c * w->cap + j;
+      double *z = RC_(row)(w, j) + 8 * c;
       const ptrdiff_t b = w->which[c];
-      if (w->exact)
+      if (w->exact && live < 64) /* long rows are read as they lie */
         for (int l = 0; l < 8; l++) z[l] = (double)w->x[b * w->ld + at[l]];
       else if (w->wide)
         for (int l = 0; l < 8; l++) z[l] = ((const double *)w->rows)[at[l] * w->stride + b];
@@ -293,7 +340,7 @@ static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
     }
     for (int l = 0; l < 8; l++) total[l] = 1.0 / total[l];
     for (ptrdiff_t c = 0; c < live; c++) {
-      double *z = w->z + c * w->cap + j;
+      double *z = RC_(row)(w, j) + 8 * c;
       for (int l = 0; l < 8; l++) {
         z[l] *= total[l];
         t[8 * c + l] = z[l] > 0.0 ? z[l] : 1.0;
@@ -301,7 +348,7 @@ static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
     }
     RC_(log_array)(t, 8 * live, t);
     for (ptrdiff_t c = 0; c < live; c++)
-      for (int l = 0; l < 8; l++) sum[l] += w->z[c * w->cap + j + l] * t[8 * c + l];
+      for (int l = 0; l < 8; l++) sum[l] += RC_(row)(w, j)[8 * c + l] * t[8 * c + l];
     for (int l = 0; l < 8; l++) w->h[j + l] = sum[l];
   }
 }
@@ -314,11 +361,12 @@ static ptrdiff_t RC_(divergences)(RC_(sample) *w, const double *lq) {
 #define RC_DIVERGENCE(L)                                                                              \
   do {                                                                                                \
     VD D[L];                                                                                          \
-    const double *z = w->z + i;                                                                       \
+    const double *z = RC_(row)(w, i);                                                                 \
     for (int l = 0; l < L; l++) D[l] = VD_LOAD(w->h + i + l * VDN);                                   \
-    for (ptrdiff_t c = 0; c < w->live; c++, z += w->cap) {                                            \
+    for (ptrdiff_t c = 0; c < w->live; c++, z += 8) {                                                 \
       VD y = VD_SET(lq[c]);                                                                           \
-      for (int l = 0; l < L; l++) D[l] = VD_SUB(D[l], VD_MUL(VD_LOAD(z + l * VDN), y));               \
+      for (int l = 0; l < L; l++)                                                                     \
+        D[l] = VD_SUB(D[l], VD_MUL(VD_LOAD(z + l * VDN / 8 * w->run + l * VDN % 8), y));              \
     }                                                                                                 \
     for (int l = 0; l < L; l++) {                                                                     \
       VD_STORE(w->D + i + l * VDN, D[l]);                                                             \

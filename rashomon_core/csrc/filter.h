@@ -1,4 +1,4 @@
-/* Which models could exceed the lower bound, from the float copy and without logarithms; those get slots. */
+/* Which models could exceed the lower bound, from the float copy: first without logarithms; those get slots. */
 
 /* Which of 16 floats are not at most `limit`, and the lowest of them. */
 RC_INLINE uint32_t RC_(above16)(const float *x, float limit) {
@@ -81,8 +81,8 @@ static void RC_(load_all)(RC_(sample) *w) {
 #define RC_STAGE 64
 #define RC_STAGES 3
 
-/* Gives a slot to every model whose divergence from q' (in q2) may exceed the lower bound L. With u_c = z_c / q_c - 1, of
- * the others one of these proves that it does not:
+/* Fills chi and returns the limit up to which it proves that the divergence of a model from q' (in q2) does not exceed
+ * the lower bound L; negative where it cannot. With u_c = z_c / q_c - 1, one of these:
  *   D(z || q) <= log(1 + sum q u^2)
  *   D(z || q) <= sum q kappa_c u^2               kappa(r) = (r log r - r + 1) / (r - 1)^2
  *   D(z || q) <= sum q (u^2 / 2 - u^3 / 6 + lambda_c u^4)    lambda(r) = (r log r - r + 1 - (r-1)^2/2 + (r-1)^3/6) / (r - 1)^4
@@ -90,9 +90,8 @@ static void RC_(load_all)(RC_(sample) *w) {
  * of derivatives that do. They are taken on the float copy, which is off by a share `rho` of each score. The first two are
  * norms: by Minkowski's inequality the exact one is at most the computed one plus what copy and rounded q are off. The
  * third has a derivative that grows with u (it is convex, lambda being at least 1/12): at most its value at the ends. It
- * is taken on t = sqrt(q) u, whose rounded factor goes out of each term but for relative errors.
- * in_stages: where many models pass, only the farthest get slots; they raise L, and then fewer pass. Says whether all did. */
-static int RC_(filter)(RC_(sample) *w, int in_stages) {
+ * is taken on t = sqrt(q) u, whose rounded factor goes out of each term but for relative errors. */
+static double RC_(by_moments)(RC_(sample) *w) {
   double slack = 1e-13 + 4.0 * w->allowance, eps = 0x1p-24, rho = w->spread, L = w->lower, mean_kappa = 0, moved = 0, limit;
   double *ratio = w->logs, *log_ratio = w->logs + w->Cp;
   int usable = L > 0.0 && rho < 1e-2, narrow = L < RC_NARROW_ROWS, by_log;
@@ -127,17 +126,14 @@ static int RC_(filter)(RC_(sample) *w, int in_stages) {
   if (narrow) {
     by_log = 0;
     /* scores and quotients are off by rho + 4 ulp; sums of terms that are at least half their absolute values */
-    limit = (L - slack - (rho + 4.0 * eps) * moved) * (1.0 - (double)(w->live + 16) * 8.0 * eps);
+    limit = (L - slack - (rho + 4.0 * eps) * moved) * (1.0 - (RC_(roundings)(w->live) + 16.0) * 8.0 * eps);
   } else {
     double wide = RC_(exp)(L) - 1.0;
     by_log = wide >= L / mean_kappa;
     double T = ((by_log ? wide : L) - slack) * (1.0 - 1e-9), s = T > 0.0 ? sqrt(T) * (1.0 - rho) - rho - 2.0 * eps : 0.0;
-    limit = s > 0.0 ? s * s * (1.0 - (double)(w->live + 12) * 2.0 * eps) : 0.0;
+    limit = s > 0.0 ? s * s * (1.0 - (RC_(roundings)(w->live) + 12.0) * 2.0 * eps) : 0.0;
   }
-  if (!usable || !(limit > 0x1p-80)) {
-    RC_(load_all)(w);
-    return 1;
-  }
+  if (!usable || !(limit > 0x1p-80)) return -1.0;
   for (ptrdiff_t c = 0; c < w->live; c++) {
     double q = w->q2[c];
     int weak = q < 1e-18;
@@ -155,9 +151,50 @@ static int RC_(filter)(RC_(sample) *w, int in_stages) {
   }
   if (narrow) RC_(quartics)(w);
   else RC_(distances)(w);
-  ptrdiff_t from = w->n, found = 0;
-  for (ptrdiff_t k = 0; k < w->Mp && in_stages; k += 16) found += RC_(count)(RC_(above16)(w->chi + k, (float)limit));
-  if (in_stages && found - from > RC_STAGE) {
+  return limit;
+}
+
+/* The same from D = S - E itself, S = -sum x log q and E = -sum x log x (once a sample) of the float copy: sums of terms of
+ * one sign, so each is off by at most a share `off` of itself: 13 units of 2^-24 of a term (see log_f), those of the sums, 3
+ * of the operations at the end (scores beyond 1 are of the other sign, but less than a hundredth). Changing each score by at most a share
+ * `rho` moves D by at most rho sum x |log x/q| + 1.01 rho, and sum x |log x/q| <= D + 2 as x log q/x <= q - x. */
+static double RC_(by_divergence)(RC_(sample) *w) {
+  double eps = 0x1p-24, rho = w->spread, L = w->lower, off = (RC_(roundings)(w->live) + 20.0) * 1.01 * eps;
+  double limit = (L - 1e-13 - 4.0 * w->allowance - 3.2 * rho - 0.05 * off) / (1.0 + 1.1 * rho) * (1.0 - 4.0 * eps);
+  if (!(rho < 1e-2 && limit > 0.9 * L && 20.0 * off * RC_(log)((double)w->live + 2.0) < L)) return -1.0;
+  if (!w->entropy_known) RC_(entropy)(w);
+  for (ptrdiff_t c = 0; c < w->live; c++) w->qf[c] = (float)w->lq2[c];
+  RC_(crosses)(w);
+  for (ptrdiff_t k = 0; k < w->Mp; k++) {
+    float S = w->chi[k], E = w->entropies[k];
+    w->chi[k] = (S - E) + (float)off * (S + E);
+  }
+  return limit;
+}
+
+/* How many models exceed the limit and have no slot, more or less: some slots do not. */
+static ptrdiff_t RC_(beyond)(const RC_(sample) *w, double limit) {
+  ptrdiff_t found = -w->n;
+  if (limit < 0.0) return w->M;
+  for (ptrdiff_t k = 0; k < w->Mp; k += 16) found += RC_(count)(RC_(above16)(w->chi + k, (float)limit));
+  return found;
+}
+
+/* Gives a slot to every model whose divergence from q' may exceed the lower bound. in_stages: where many models pass,
+ * only the farthest get slots; they raise the bound, and then fewer pass. Says whether all did. */
+static int RC_(filter)(RC_(sample) *w, int in_stages) {
+  double limit = w->entropy_known ? -1.0 : RC_(by_moments)(w);
+  ptrdiff_t from = w->n, found = RC_(beyond)(w, limit);
+  if (found > RC_STAGE && 8 * found > w->M) { /* logarithms of all in floats are cheaper than those many in double */
+    double sharp = RC_(by_divergence)(w);
+    limit = sharp > 0.0 ? sharp : limit;
+    found = RC_(beyond)(w, limit);
+  }
+  if (limit < 0.0) {
+    RC_(load_all)(w);
+    return 1;
+  }
+  if (in_stages && found > RC_STAGE) {
     RC_(farthest)(w, (float)limit);
     return 0;
   }

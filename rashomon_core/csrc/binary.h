@@ -1,16 +1,28 @@
 /* Capacity of two classes in closed form, and what the score pass needs for it. */
 
 /* Capacity of 64 pairs of rows (the ones with the smallest and the largest P(1), as masses of both classes), in bits.
- * log(q1 / q0) = (H(a) - H(b)) / (b - a); D(z || q) = sum_c q_c phi((z_c - q_c) / q_c), phi(t) = (1 + t) log(1 + t) - t,
- * has no cancellation, and holds as an upper bound even where rounding keeps q0 + q1 off 1. weight: of the first row.
- * All that is off is a few ulp of b - a and of D, and at most 2^-100. Loops are short and plain so that they vectorise. */
+ * With t = log(q1 / q0), D(z || q) = -H(z) - z1 t + log(1 + e^t). Where it is the same for both rows it is the capacity:
+ *
+ *   q1 / q0 = b1 / a0 exp(g(a1 / b1) - g(b0 / a0)),    g(x) = x log x / (x - 1), between 0 and 1
+ *
+ * (t = (H(a) - H(b)) / (b - a) without its cancellation). Floats are enough for that: D(a || q) - D(b || q) is linear in
+ * t, so the right t is d = (D(b || q) - D(a || q)) / (b - a) away, and with v a + (1 - v) b = q
+ *
+ *   capacity = v D(a || q) + (1 - v) D(b || q) + R,    exp(-|d|) <= R / (q0 q1 d^2 / 2) <= exp(|d|),
+ *
+ * as the second derivative of log(1 + e^t), q0 q1, changes its logarithm no faster than t. Rows within 2^-45, where d
+ * would be rounding, go without R: it is at least 0, and the larger D is an upper bound.
+ * D(z || q) = sum_c q_c phi((z_c - q_c) / q_c), phi(t) = (1 + t) log(1 + t) - t, has no cancellation, and holds as an
+ * upper bound even where rounding keeps q0 + q1 off 1. All that is off is a few ulp of b - a and of D (q is between a and
+ * b, so q0 q1 |d| is below b - a), and at most 2^-100. Loops are short and plain so that they vectorise. */
 #define RC_RUN 64
 typedef struct { double a0[RC_RUN], a1[RC_RUN], b0[RC_RUN], b1[RC_RUN]; } RC_(masses);
 
 static void RC_(pairs)(RC_(masses) *m, double *lower, double *upper, double *weight) {
-  const double bits = 1.44269504088896340736;
-  double z[4][RC_RUN], t[4][RC_RUN], u[4][RC_RUN], logs[4][RC_RUN], gap[RC_RUN], e[RC_RUN], q[2][RC_RUN];
+  const double bits = 1.44269504088896340736, one = 1.0 - 0x1p-23;
+  double z[4][RC_RUN], t[4][RC_RUN], u[4][RC_RUN], gap[RC_RUN], q[2][RC_RUN];
   double inverse[2][RC_RUN];
+  float x[2][RC_RUN], e[RC_RUN];
   for (int i = 0; i < RC_RUN; i++) {
     double A = 1.0 / (m->a0[i] + m->a1[i]), B = 1.0 / (m->b0[i] + m->b1[i]);
     gap[i] = (m->b1[i] * m->a0[i] - m->a1[i] * m->b0[i]) * (A * B);
@@ -18,18 +30,20 @@ static void RC_(pairs)(RC_(masses) *m, double *lower, double *upper, double *wei
     z[1][i] = m->a1[i] * A;
     z[2][i] = m->b0[i] * B;
     z[3][i] = m->b1[i] * B;
+    x[1][i] = (float)(z[1][i] / (z[3][i] + 0x1p-1000) * one + 0x1p-100); /* neither 0 nor 1 */
+    x[0][i] = (float)(z[2][i] / (z[0][i] + 0x1p-1000) * one + 0x1p-100);
   }
-  for (int c = 0; c < 4; c++)
-    for (int i = 0; i < RC_RUN; i++) u[c][i] = z[c][i] > 0.0 ? z[c][i] : 1.0;
-  RC_(log_array)(u[0], 4 * RC_RUN, logs[0]);
-  for (int i = 0; i < RC_RUN; i++) {
-    double H = z[2][i] * logs[2][i] + z[3][i] * logs[3][i] - (z[0][i] * logs[0][i] + z[1][i] * logs[1][i]);
-    e[i] = -H / (gap[i] > 0.0 ? gap[i] : 1.0); /* log(q0 / q1) */
+  for (int c = 0; c < 2; c++)
+    for (int i = 0; i < RC_RUN; i++) x[c][i] = x[c][i] * RC_(log_f)(x[c][i]) / (x[c][i] - 1.0f);
+  for (int i = 0; i < RC_RUN; i++) { /* exp, of half first */
+    float y = 0.5f * (x[1][i] - x[0][i]), p = 1.0f / 120.0f + y * (1.0f / 720.0f);
+    p = 1.0f + y * (1.0f + y * (0.5f + y * (1.0f / 6.0f + y * (1.0f / 24.0f + y * p))));
+    e[i] = p * p;
   }
-  RC_(exp_array)(e, RC_RUN, e);
   for (int i = 0; i < RC_RUN; i++) {
-    double q1 = 1.0 / (1.0 + e[i]), q0 = e[i] * q1;
-    q0 = e[i] == INFINITY ? 1.0 : q0;
+    double q1 = z[3][i] * (double)e[i], q0 = z[0][i], sum = 1.0 / (q0 + q1);
+    q1 *= sum;
+    q0 *= sum;
     q1 = q1 < z[1][i] ? z[1][i] : q1;
     q1 = q1 > z[3][i] ? z[3][i] : q1;
     q0 = q0 < z[2][i] ? z[2][i] : q0;
@@ -47,22 +61,29 @@ static void RC_(pairs)(RC_(masses) *m, double *lower, double *upper, double *wei
       t[c][i] = r > 0.0 ? r : 0.0;
       u[c][i] = r > 0.0 ? r : 1.0;
     }
-  RC_(log_array)(u[0], 4 * RC_RUN, logs[0]);
   for (int c = 0; c < 4; c++)
     for (int i = 0; i < RC_RUN; i++) {
-      double y = t[c][i] * logs[c][i] - (t[c][i] - 1.0); /* phi of 1 + t as rounded: off by a few ulp of t */
+      double y = t[c][i] * RC_(log_normal)(u[c][i], 0.0) - (t[c][i] - 1.0); /* phi of 1 + t as rounded: a few ulp of t */
       t[c][i] = q[c & 1][i] * (y > 0.0 ? y : 0.0);
     }
   for (int i = 0; i < RC_RUN; i++) {
-    double Da = t[0][i] + t[1][i], Db = t[2][i] + t[3][i], safe = gap[i] > 0.0 ? gap[i] : 1.0;
-    double v = q[1][i] < 0.5 ? (z[3][i] - q[1][i]) / safe : (q[0][i] - z[2][i]) / safe;
+    double Da = t[0][i] + t[1][i], Db = t[2][i] + t[3][i], safe = gap[i] > 0.0 ? gap[i] : 1.0, over = 1.0 / safe;
+    double v = (q[1][i] < 0.5 ? z[3][i] - q[1][i] : q[0][i] - z[2][i]) * over, d = (Db - Da) * over, far = d < 0.0 ? -d : d;
     v = v < 0.0 ? 0.0 : v;
     v = v > 1.0 ? 1.0 : v;
-    double high = Da > Db ? Da : Db, off = 0x1p-53 * 32.0 * (safe + high);
-    double low = (v * Da + (1.0 - v) * Db - off) * bits;
+    double part = q[0][i] * q[1][i] * d, mean = v * Da + (1.0 - v) * Db, rest = 0.5 * part * d;
+    double top = Da > Db ? Da : Db, off = 0x1p-53 * 64.0 * (safe + top);
+    double near = gap[i] > 0x1p-45 ? 1.0 - far : 0.0, high = mean + rest * (1.0 + 2.0 * far);
+    near = near > 0.0 ? near : 0.0;
+    high = near > 0.0 ? high : top;
+    part = near > 0.0 ? part : 0.0;
+    double low = (mean + rest * near - off) * bits - 0x1p-100;
     high = (high + off) * bits;
     low = low > 0.0 ? low : 0.0;
     high = high < 1.0 ? high : 1.0;
+    v -= part * over;
+    v = v < 0.0 ? 0.0 : v;
+    v = v > 1.0 ? 1.0 : v;
     int same = m->a0[i] == m->b0[i] && m->a1[i] == m->b1[i], tiny = !(gap[i] > 0x1p-200);
     high = tiny ? 0.0 : high;
     lower[i] = tiny ? 0.0 : low;

@@ -16,13 +16,12 @@ RC_INLINE float RC_(real_f)(uint32_t u) { float x; memcpy(&x, &u, 4); return x; 
 #define RC_MAGIC 0x1.8p52               /* adding it rounds to an integer that then sits in the low bits */
 #endif
 
-RC_INLINE double RC_(log)(double x) {
-  double tiny = x < 0x1p-1022 ? 1.0 : 0.0;
-  double xs = tiny != 0.0 ? x * 0x1p54 : x;
-  uint64_t u = RC_(bits)(xs) + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);
+/* log x - shift log 2, for normal finite x > 0 */
+RC_INLINE double RC_(log_normal)(double x, double shift) {
+  uint64_t u = RC_(bits)(x) + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);
   uint64_t k = u >> 52; /* biased by 1023 */
   double m = RC_(real)((u & 0x000fffffffffffffu) + 0x3fe6a09e667f3bcdu);
-  double kd = RC_(real)(k | 0x4330000000000000u) - (0x1p52 + 1023.0) - tiny * 54.0;
+  double kd = RC_(real)(k | 0x4330000000000000u) - (0x1p52 + 1023.0) - shift;
   double f = m - 1.0, half = 0.5 * f * f, s = f / (2.0 + f), z = s * s;
   double y2 = z * z, p = 1.0 / 23.0, o = 1.0 / 21.0; /* even and odd terms: two short chains instead of a long one */
   p = p * y2 + 1.0 / 19.0;
@@ -35,7 +34,12 @@ RC_INLINE double RC_(log)(double x) {
   o = o * y2 + 1.0 / 5.0;
   p = p * y2 + 1.0 / 3.0;
   double R = 2.0 * z * (p + z * o);
-  double y = kd * RC_LN2_HI - ((half - (s * (half + R) + kd * RC_LN2_LO)) - f);
+  return kd * RC_LN2_HI - ((half - (s * (half + R) + kd * RC_LN2_LO)) - f);
+}
+
+RC_INLINE double RC_(log)(double x) {
+  double tiny = x < 0x1p-1022 ? 1.0 : 0.0;
+  double y = RC_(log_normal)(tiny != 0.0 ? x * 0x1p54 : x, tiny * 54.0);
   y = x == 0.0 ? -INFINITY : y;
   y = x == INFINITY ? INFINITY : y;
   return x >= 0.0 ? y : NAN;

@@ -201,9 +201,7 @@ def test_strategies_that_ask_surrogates_wait_for_a_second_class(people: Any, tmp
     assert done.document["audit"]["queries"]["charged"] == 100
 
 
-@pytest.mark.parametrize(
-    "strategy", ["uniform", "gaussian", "marginal", "mixup", "entropy", "committee", "k_center", "knockoff", "jacobian"]
-)
+@pytest.mark.parametrize("strategy", ["uniform", "marginal", "entropy", "knockoff", "jacobian"])
 def test_every_strategy_spends_the_budget(people: Any, tmp_path: Path, strategy: str) -> None:
     from rashomon_core.extraction.queries import STRATEGIES
 

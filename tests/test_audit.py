@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 import rashomon_core as rc
 from rashomon_core.audit import make_config, read_config, run_audit
-from rashomon_core.datasets import load_table
+from rashomon_core.datasets import LocalDataset, load_table
 from rashomon_core.errors import AnswersError, InvalidInputError, OutputError, TargetError, UsageError
 from rashomon_core.report.document import load_schema
 
@@ -395,6 +395,16 @@ def test_targets_that_answer_nonsense(people: Any, tmp_path: Path, answer: Any, 
 # --- what is refused --------------------------------------------------------------------------------------------
 
 
+def test_texts_have_no_columns_to_draw(tmp_path: Path) -> None:
+    import pandas as pd
+
+    words = np.array([f"{a} {b}" for a in "abcdef" for b in "ghijkl"] * 4, dtype=object)
+    data = LocalDataset("texts", words, np.arange(144) % 2, ("no", "yes"), pd.DataFrame(index=range(144)), kind="text")
+    with pytest.raises(UsageError, match="'uniform' draws or moves columns, and texts have none"):
+        run_audit({"budget": 20, "strategy": "uniform"}, data=data, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_class_only_in_the_answers(people: Any, tmp_path: Path) -> None:
     with pytest.raises(AnswersError, match="are one class"):
         run_audit(SMALL, target=lambda X: np.zeros(len(X), int), data=people, folder=tmp_path / "run", workers=1)
@@ -408,7 +418,7 @@ def test_one_class_only_in_the_answers(people: Any, tmp_path: Path) -> None:
         ({"budget": 100_000}, AnswersError, "different inputs"),
         ({"budget": 160, "selection": 0.1}, AnswersError, "pool rows are left"),
         ({"strategy": "entropi"}, UsageError, "did you mean 'entropy'"),
-        ({"surrogates": ["forrest"]}, UsageError, "[Dd]id you mean 'forest'"),
+        ({"surrogates": ["forrest"]}, UsageError, "did you mean 'forest'"),
         ({"groups": ["gender"]}, UsageError, "no column 'gender'"),
         ({"drop": ["agee"]}, UsageError, "no column 'agee'"),
         ({"answer": "probs"}, UsageError, "is not label, proba"),

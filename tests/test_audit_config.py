@@ -45,7 +45,7 @@ def test_trees_are_merged_and_short_forms_are_read() -> None:
         ({"exploration": {"drop_out": {}}}, "did you mean 'dropout'"),
         ({"exploration": {"retraining": {"seed": 1}}}, "did you mean 'seeds'"),
         ({"split": {"evaluate": 0.3}}, "did you mean 'evaluation'"),
-        ({"zzz": 1}, "it has data, groups"),
+        ({"zzz": 1}, "known are data, groups"),
         ({"budget": 0}, "budget=0: at least 1"),
         ({"budget": []}, "at least one"),
         ({"budget": "ten"}, "not a whole number"),

@@ -29,6 +29,7 @@ ORDER = (
     "workers",
     "jit",
     "metrics.channel",
+    "metrics.pairs",
     "metrics.visit",
     "metrics.summary",
     "metrics.decisions",

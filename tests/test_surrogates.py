@@ -96,8 +96,8 @@ def test_recipes_are_plain_data():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("forrest", "Did you mean 'forest'"),
-        ({"family": "forest", "dpth": 3}, "forest has no parameter 'dpth'. Did you mean 'depth'"),
+        ("forrest", "did you mean 'forest'"),
+        ({"family": "forest", "dpth": 3}, "forest has no parameter 'dpth'; did you mean 'depth'"),
         ({"family": "forest", "depth": 0}, "depth of forest is 0 and must be a whole number from 1, or null"),
         ({"family": "forest", "trees": True}, "trees of forest is True"),
         ({"family": "logistic", "C": -1.0}, "must be a number above 0"),
@@ -147,7 +147,7 @@ def test_the_kind_is_read_off_the_rows():
     assert default_recipes(numbers()[0]) == default_recipes(people()[0]) == default_recipes(kind="tabular")
     assert default_recipes(pictures()[0]) == default_recipes(kind="image")
     assert default_recipes(sentences()[0]) == default_recipes(kind="text")
-    with pytest.raises(UsageError, match="Did you mean 'image'"):
+    with pytest.raises(UsageError, match="did you mean 'image'"):
         default_recipes(kind="images")
 
 

@@ -67,11 +67,13 @@ def test_what_does_not_pickle_is_worked_out_here() -> None:
     found = run_tasks(worker_tasks.slow_pid, 0.0, [lambda: 0], workers=2)
     assert found[0][1] == os.getpid()  # one item needs one process
     shared = type("Local", (), {"__add__": lambda self, other: other})()
-    assert run_tasks(worker_tasks.add, shared, [1, 2], workers=2) == [1, 2]  # type: ignore[comparison-overlap]
+    with pytest.warns(UserWarning, match="add: one process does all the work"):
+        assert run_tasks(worker_tasks.add, shared, [1, 2], workers=2) == [1, 2]  # type: ignore[comparison-overlap]
 
 
 def test_items_that_do_not_pickle_are_worked_out_here() -> None:
-    found = run_tasks(worker_tasks.slow_pid, 0.0, [lambda: 0, lambda: 1], workers=2)
+    with pytest.warns(UserWarning, match="naming: one process does all the work"):
+        found = run_tasks(worker_tasks.slow_pid, 0.0, [lambda: 0, lambda: 1], workers=2, label="naming")
     assert {pid for _, pid in found} == {os.getpid()}
 
 
@@ -95,7 +97,9 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
         "print(run_tasks(worker_tasks.add, 1, [Own(1), Own(2)], workers=2))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stdout, done.stderr) == ("[2, 3, 4]\n[2, 3]\n", "")
+    assert done.stdout == "[2, 3, 4]\n[2, 3]\n"
+    assert done.stderr.count("Warning") == 1  # for the class of the script
+    assert "one process does all the work" in done.stderr
 
 
 @POSIX

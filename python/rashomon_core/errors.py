@@ -7,6 +7,8 @@ model, sample, value) and how to fix it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "AnswersError",
     "InvalidInputError",
@@ -20,7 +22,27 @@ __all__ = [
     "UncertifiedError",
     "UncertifiedWarning",
     "UsageError",
+    "WorkerError",
+    "suggestion",
 ]
+
+
+def suggestion(word: object, known: Iterable[object]) -> str:
+    """Return the end of a message about an unknown word: the nearest known one, or all of them.
+
+    Examples
+    --------
+    >>> from rashomon_core.errors import suggestion
+    >>> suggestion("entrpy", ["natural", "entropy"]), suggestion("zzz", ["natural", "entropy"])
+    ("; did you mean 'entropy'?", '; known are natural, entropy')
+    """
+    import difflib
+
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(str(word), names, 1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known are {', '.join(names)}" if names else "; there are none"
 
 
 class RashomonError(Exception):
@@ -109,6 +131,12 @@ class AnswersError(RashomonError):
 
 class QueryBudgetExceeded(AnswersError):
     """More queries were asked for than the budget has left. Nothing was asked and nothing was charged."""
+
+
+class WorkerError(RashomonError):
+    """A worker process ended without an answer (killed, or out of memory), or its answer cannot be read."""
+
+    exit_code = 70
 
 
 class UncertifiedError(RashomonError):

@@ -21,7 +21,8 @@ from .metrics import sets
 from .metrics.channel import CapacityRule
 from .metrics.groups import cell_count, group_rates, rates_of
 from .metrics.overview import Overview
-from .metrics.visit import Reference, Request, Visit, encode_vector, pairwise, total, visit
+from .metrics.pairs import pairwise
+from .metrics.visit import Reference, Request, Visit, encode_vector, total, visit
 from .predictions import Predictions
 from .results import FAIRNESS, Profile
 from .tiles import parse_memory, parse_threads

@@ -56,6 +56,8 @@ GROUP = 512
 TILE_BYTES = 1 << 26
 #: Shortest run of one model that is read from a file: a page, so that no page is read twice.
 PAGE = 4096
+#: Planes and per-sample columns may take this part of the budget in memory; beyond it they spill.
+KEPT_PART = 0.25
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
@@ -149,9 +151,10 @@ _reporter: Callable[[str, int, int], None] | None = None
 _pools = itertools.count()
 
 
-def reporter() -> Callable[[str, int, int], None] | None:
-    """Return what takes (label, done, total) for the progress bar that is shown, or None."""
-    return _reporter
+def progress(label: str, done: int, total: int) -> None:
+    """Tell the progress bar that is shown, if one is."""
+    if _reporter is not None:
+        _reporter(label, done, total)
 
 
 def run(

@@ -21,23 +21,18 @@ import subprocess
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.reduction import ForkingPickler
 from typing import IO, Any
 
 from . import tiles
-from .errors import RashomonError
+from .errors import WorkerError
 
 __all__ = ["one_thread", "parse_workers", "run_tasks"]
 
 _INNER = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _HEAD = struct.Struct("<Q")
-
-
-class WorkerError(RashomonError):
-    """A worker process ended without an answer: killed, or out of memory."""
-
-    exit_code = 70
 
 
 def parse_workers(value: int | None) -> int:
@@ -78,7 +73,7 @@ def run_tasks(
     function : a function at the top level of a module
     shared, items : what pickles
         ``shared`` is sent once to each worker. When something does not pickle, or belongs to a script (a class that
-        is defined there is known to nobody else), the caller's own process does all the work.
+        is defined there is known to nobody else), the caller's own process does all the work, and a warning says so.
     workers : int
         1: the caller's process.
 
@@ -87,15 +82,18 @@ def run_tasks(
     Exception
         The error of the earliest item that failed, as the task raised it; tasks that wait are not started.
     """
-    report = tiles.reporter()
-    if report is not None:
-        report(label, 0, len(items))
+    tiles.progress(label, 0, len(items))
     count = min(workers, len(items))
     messages: list[bytes] = []
     if count > 1:
         for value in ((function.__module__, function.__qualname__, shared), *items):
             message = _dumped(value)
             if message is None:
+                warnings.warn(
+                    f"{label or function.__name__}: one process does all the work, because its models or data do not "
+                    "pickle or belong to a script. Fix: define them in a module that can be imported",
+                    stacklevel=2,
+                )
                 count = 1
                 break
             messages.append(message)
@@ -104,10 +102,9 @@ def run_tasks(
         with one_thread():
             for k, item in enumerate(items):
                 results.append(function(shared, item))
-                if report is not None:
-                    report(label, k + 1, len(items))
+                tiles.progress(label, k + 1, len(items))
         return results
-    return _Pool(messages[0], messages[1:], count, label, report).run()
+    return _Pool(messages[0], messages[1:], count, label).run()
 
 
 def _dumped(value: Any) -> bytes | None:
@@ -122,10 +119,8 @@ def _dumped(value: Any) -> bytes | None:
 class _Pool:
     """Workers, and a thread of this process for each that hands it items and waits for its answers."""
 
-    def __init__(
-        self, payload: bytes, items: list[bytes], count: int, label: str, report: Callable[[str, int, int], None] | None
-    ) -> None:
-        self.payload, self.items, self.label, self.report = payload, items, label, report
+    def __init__(self, payload: bytes, items: list[bytes], count: int, label: str) -> None:
+        self.payload, self.items, self.label = payload, items, label
         self.todo: queue.SimpleQueue[int] = queue.SimpleQueue()
         for k in range(len(items)):
             self.todo.put(k)
@@ -149,8 +144,7 @@ class _Pool:
                 if good:
                     results[k] = value
                     finished += 1
-                    if self.report is not None:
-                        self.report(self.label, finished, len(self.items))
+                    tiles.progress(self.label, finished, len(self.items))
                 else:
                     errors[k] = value
                     self.stopping = True  # the tasks at hand are finished, none is begun

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,32 +53,29 @@ def assemble(
     n_synthetic = 0 if on_synthetic is None else len(on_synthetic)
     widest = len(gathered.selection_rows)
     shape = (widest + len(evaluation) + n_synthetic, arena.n_classes)
-    report = tiles.reporter()
+    evaluated = row_hashes(arena.rows(arena.evaluation))
     made = []
     for k, budget in enumerate(config.budgets):
-        if report is not None:
-            report("gathering", k, len(config.budgets))
+        tiles.progress("gathering", k, len(config.budgets))
         own = [item for item in items if item.budget == budget]
-        made.append(_Checkpoint(config, arena, run, gathered, budget, own, evaluation, on_synthetic, shape))
-    if report is not None:
-        report("gathering", len(config.budgets), len(config.budgets))
+        made.append(_Checkpoint(config, arena, run, gathered, budget, own, evaluation, evaluated, on_synthetic, shape))
+    tiles.progress("gathering", len(config.budgets), len(config.budgets))
     limits = {"threads": threads, "memory": memory}
     size = config["size"]
-    with _collected() as said:
-        if size is None:  # sets of different sizes are compared at the size of the smallest
-            sizes = [len(c.measure(None, ["fidelity"], limits).model_ids) for c in made]
-            several = [s for s in sizes if s > 1]  # a set of one says nothing about others
-            size = min(several) if several else None
+    if size is None:  # sets of different sizes are compared at the size of the smallest
+        sizes = [len(c.measure(None, ["fidelity"], limits).model_ids) for c in made]
+        several = [s for s in sizes if s > 1]  # a set of one says nothing about others
+        size = min(several) if several else None
     agreement = _natural_agreement(run, items, widest, evaluation, shape)
     entries, last = [], None
     for c in made:
-        with _collected() as said:
-            last = c.measure(min(size, c.explored) if size else None, config["metrics"], limits)
+        last = c.measure(min(size, c.explored) if size else None, config["metrics"], limits)
+        said = []
         if size and size > c.explored:
             said.append(
                 f"size {size} is more than the {c.explored} candidates: size-matched values are of {c.explored}"
             )
-        entries.append(c.entry(last, agreement, oracle, said))
+        entries.append(c.entry(last, agreement, said))
     assert last is not None
     document = build_document(last, inputs=[_input(config, arena)], warnings=[*gathered.said])
     document["resources"] = {"value": None, "reason": "kept out: a run that was resumed gives the same bytes"}
@@ -142,6 +138,7 @@ class _Checkpoint:
         budget: int,
         items: Sequence[Item],
         evaluation: Array,
+        evaluated: Sequence[str],
         on_synthetic: Array | None,
         shape: tuple[int, int],
     ) -> None:
@@ -165,7 +162,7 @@ class _Checkpoint:
         selecting = arena.rows(gathered.selection_rows[:n])
         asked = {*row_hashes(trained), *row_hashes(selecting)}
         #: Evaluation samples whose input was no query: equal rows fall on both sides of a split.
-        self.new = np.array([digest not in asked for digest in row_hashes(arena.rows(arena.evaluation))])
+        self.new = np.array([digest not in asked for digest in evaluated])
         self._tensor(run, items, n, shape, on_synthetic)
 
     def _tensor(
@@ -263,7 +260,7 @@ class _Checkpoint:
         what = "one candidate" if len(self.failed) == 1 else f"{len(self.failed)} candidates"
         return [f"{what} could not be trained, first {first['id']}: {first['reason']}"]
 
-    def entry(self, measured: Profile, agreement: dict[str, Any], oracle: Oracle, said: list[str]) -> dict[str, Any]:
+    def entry(self, measured: Profile, agreement: dict[str, Any], said: list[str]) -> dict[str, Any]:
         """Return what the document says of this checkpoint."""
         results = measured.results()
         truth = self.arena.y[self.arena.evaluation]
@@ -366,13 +363,3 @@ def _csv(rows: Array, groups: dict[str, Array]) -> str:
     for i, row in enumerate(rows.tolist()):
         writer.writerow([f"row{row}", *("" if v[i] is None else v[i] for v in groups.values())])
     return stream.getvalue()
-
-
-@contextlib.contextmanager
-def _collected() -> Iterator[list[str]]:
-    """Collect warnings of what runs inside as texts."""
-    said: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield said
-        said.extend(dict.fromkeys(str(w.message) for w in caught))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import hashlib
 import json
 import math
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
+from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError, suggestion
 from rashomon_core.extraction.oracle import CACHES
 from rashomon_core.profiling import metric_names
 from rashomon_core.results import FAIRNESS
@@ -193,11 +192,8 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _known(key: str, keys: Mapping[str, Any], where: str) -> None:
-    if key in keys:
-        return
-    near = difflib.get_close_matches(str(key), list(keys), 1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(keys)}"
-    raise UsageError(f"unknown key {key!r} in {where}{hint}")
+    if key not in keys:
+        raise UsageError(f"unknown key {key!r} in {where}{suggestion(key, keys)}")
 
 
 def _merged(key: str, before: Any, value: Any) -> Any:

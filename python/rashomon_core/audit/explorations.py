@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from rashomon_core.errors import UsageError
+from rashomon_core.errors import UsageError, suggestion
 from rashomon_core.exploration.retraining import Candidate
 from rashomon_core.extraction.recipes import Recipe, make_recipe
 
@@ -56,9 +55,7 @@ def plan_explorations(config: Config, arena: Arena) -> list[tuple[str, Candidate
             raise UsageError(f"exploration.{method} takes {', '.join(defaults)}, not {asked!r}")
         for key in asked:
             if key not in defaults:
-                near = difflib.get_close_matches(str(key), list(defaults), 1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(defaults)}"
-                raise UsageError(f"unknown key {key!r} in exploration.{method}{hint}")
+                raise UsageError(f"unknown key {key!r} in exploration.{method}{suggestion(key, defaults)}")
         settings = {**defaults, **asked}
         recipe = make_recipe(_BASES[method][arena.kind] if settings["base"] is None else settings["base"])
         if settings.get("epsilon", 0.0) is None:

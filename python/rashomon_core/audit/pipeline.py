@@ -118,7 +118,7 @@ def run_audit(
     if data is not None:  # the document and the recipe of the target go by the data that are used
         config = make_config(config, data=data.name)
     count = parse_workers(workers)
-    strategy_name = make_strategy(config.given("strategy")).name  # what is unknown ends here, before any work
+    strategy = make_strategy(config.given("strategy"))  # what is unknown ends here, before any work
     make_output(config["answer"])
     for spec in config.given("defences"):
         make_defence(spec)
@@ -126,6 +126,11 @@ def run_audit(
     given = _given_target(config, target, dataset)
     arena = make_arena(config, dataset, own_target=given is not None)
     arena.positive(config["positive"])
+    if arena.kind == "text" and getattr(strategy, "needs_columns", False):
+        raise UsageError(
+            f"strategy {strategy.name!r} draws or moves columns, and texts have none. "
+            "Fix: a strategy that asks for texts of the pool, or marginal"
+        )
     recipes = _recipes(config, arena)
     plan = plan_retraining(recipes, **config["exploration"]["retraining"])
     explorations = plan_explorations(config, arena)
@@ -138,7 +143,7 @@ def run_audit(
             if given is not None:
                 checkpoints.check_target(run, config, given, arena.rows(arena.evaluation))
             return Audit(run.path, document)
-        stages = _Stages(config, arena, run, plan, explorations, given or recipe, strategy_name, count)
+        stages = _Stages(config, arena, run, plan, explorations, given or recipe, strategy.name, count)
         document = stages.go(threads, memory)
         return Audit(run.path, document)
 
@@ -233,9 +238,7 @@ class _Stages:
         if self.given is not None:
             return self.given
         assert self.recipe is not None
-        report = tiles.reporter()
-        if report is not None:
-            report("training the target", 0, 1)
+        tiles.progress("training the target", 0, 1)
         rows = self.arena.target
         torch_first(self.recipe)
         with one_thread():
@@ -245,8 +248,7 @@ class _Stages:
                 Answers.of_labels(self.arena.y[rows], self.arena.n_classes),
                 seed=self.seed("target"),
             )
-        if report is not None:
-            report("training the target", 1, 1)
+        tiles.progress("training the target", 1, 1)
 
         def answer(X: Any) -> Array:
             with one_thread():
@@ -290,7 +292,6 @@ class _Stages:
             committee=self.committee,
             seed=np.random.SeedSequence([config["seed"], _SEEDS["queries"]]),
         )
-        report = tiles.reporter()
         parts: list[Answers] = []
         trained_on: dict[int, int] = {}
         selected: dict[int, int] = {}
@@ -299,8 +300,7 @@ class _Stages:
         done = 0
         for checkpoint, budget in enumerate(config.budgets):
             train, select = config.parts(budget)
-            if report is not None:
-                report("asking", checkpoint, len(config.budgets))
+            tiles.progress("asking", checkpoint, len(config.budgets))
             if select > done:
                 rows = selection[done:select]
                 charge = config["selection"]["charged"]
@@ -314,8 +314,7 @@ class _Stages:
             counts[budget] = oracle.ledger.counts()
             assert collector.answers is not None
             self.check_answers(collector.answers, budget)
-        if report is not None:
-            report("asking", len(config.budgets), len(config.budgets))
+        tiles.progress("asking", len(config.budgets), len(config.budgets))
         assert collector.answers is not None
         return Gathered(
             X=collector.X,

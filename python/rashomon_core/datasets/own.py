@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import zlib
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rashomon_core.errors import InvalidInputError, MissingDependencyError
+from rashomon_core.errors import InvalidInputError, MissingDependencyError, suggestion
 
 from .common import Kind, LocalDataset, read_npz, strings
 
@@ -66,13 +65,7 @@ def load_table(
     wanted = [label, *groups, *drop, *([] if split_by is None else [split_by])]
     for name in wanted:
         if name not in frame.columns:
-            near = difflib.get_close_matches(name, [str(c) for c in frame.columns], n=1)
-            columns = ", ".join(str(c) for c in frame.columns[:20])
-            raise InvalidInputError(
-                f"there is no column {name!r}",
-                file=str(file),
-                fix=f"did you mean {near[0]!r}?" if near else f"columns are {columns}",
-            )
+            raise InvalidInputError(f"there is no column {name!r}{suggestion(name, frame.columns)}", file=str(file))
     y, class_names = _classes(frame[label], f"column {label}", str(file))
     protected = {}
     for name in groups:

@@ -6,8 +6,9 @@ selection split. torch, scikit-learn and cvxpy are imported when a method needs 
 
 from __future__ import annotations
 
-from .convex import LinearModel, LinearSet, Ranges
+from .convex import LinearSet
 from .dropout import DropoutExplorer
+from .linear import LinearModel, Ranges
 from .retraining import Candidate, fit_candidate, plan_retraining
 from .weight_perturbation import Goal, Perturbed, explore, perturb
 

@@ -23,92 +23,14 @@ import numpy.typing as npt
 from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
 from rashomon_core.vectors import as_groups, as_weights
 
-from .networks import check_finite
+from .linear import LinearModel, Ranges, as_matrix, as_probabilities, sigmoid
 
-__all__ = ["LinearModel", "LinearSet", "Ranges"]
+__all__ = ["LinearSet"]
 
 Array = npt.NDArray[Any]
 
 #: Newton steps and points of the search before giving up; the bounds hold whatever made it stop.
 MAX_NEWTON, MAX_SEARCH = 100, 20
-
-
-@dataclass(frozen=True, eq=False)
-class LinearModel:
-    """A linear classifier of two classes, as scikit-learn's.
-
-    Attributes
-    ----------
-    coef_ : (1, d) float64
-    intercept_ : (1,) float64
-    classes_ : (2,)
-    loss : float
-        On the data of the set, penalty included.
-    name : str
-        Of which row or gap it is an extreme: "row 3 low".
-    """
-
-    coef_: Array
-    intercept_: Array
-    classes_: Array
-    loss: float
-    name: str
-
-    def decision_function(self, X: object) -> Array:
-        """Return the (N,) logits."""
-        rows = _matrix(X, "X", self.coef_.shape[1])
-        return np.asarray(rows @ self.coef_[0] + self.intercept_[0])
-
-    def predict_proba(self, X: object) -> Array:
-        """Return the (N, 2) probabilities."""
-        z = self.decision_function(X)
-        return np.stack([_sigmoid(-z), _sigmoid(z)], axis=1)
-
-    def predict(self, X: object) -> Array:
-        """Return the (N,) classes; a tie goes to the first."""
-        return np.asarray(self.classes_[(self.decision_function(X) > 0).astype(np.intp)])
-
-
-@dataclass(frozen=True, eq=False)
-class Ranges:
-    """Smallest and largest values over a set, each between what a model attains and what no model can pass.
-
-    Attributes
-    ----------
-    low, high : (N,) float64
-        Values that members of the set attain.
-    low_bound, high_bound : (N,) float64
-        No member of the set is below or above them (Lagrangian dual bound, with an allowance for rounding).
-    status : (N,) str
-        "certified": both bounds are within ``tol`` of what is attained; "precision_limit": they are not;
-        "unbounded": without a penalty the data say nothing about this direction, and the range is infinite.
-    newton : (N,) int64
-        Newton steps, or solver iterations with cvxpy.
-    """
-
-    low: Array
-    high: Array
-    low_bound: Array
-    high_bound: Array
-    status: Array
-    newton: Array
-
-    @property
-    def p_low(self) -> Array:
-        """Smallest P(class 1) of each row, where the values are logits."""
-        return _sigmoid(self.low)
-
-    @property
-    def p_high(self) -> Array:
-        """Largest P(class 1) of each row, where the values are logits."""
-        return _sigmoid(self.high)
-
-    @property
-    def max_gap(self) -> float:
-        """Largest distance between a bound and what is attained, over the bounded rows."""
-        finite = self.status != "unbounded"
-        below, above = (self.low[finite] - self.low_bound[finite]), (self.high_bound[finite] - self.high[finite])
-        return float(np.maximum(below, above).max(initial=0.0))
 
 
 @dataclass
@@ -204,8 +126,8 @@ class LinearSet:
                 raise UsageError(f"{name}={value!r} must be finite and not negative")
         if method not in ("newton", "cvxpy"):
             raise UsageError(f"method={method!r}. Fix: 'newton' or 'cvxpy'")
-        rows = _matrix(X, "X")
-        p, self.classes_ = _answers(answers, len(rows))
+        rows = as_matrix(X, "X")
+        p, self.classes_ = as_probabilities(answers, len(rows))
         weights = as_weights(sample_weight, len(rows))
         if weights is None:
             weights = np.ones(len(rows))
@@ -252,9 +174,9 @@ class LinearSet:
     def _newton(self, y: Array, direction: Array) -> tuple[Array, Array]:
         """Return the Newton step of direction'y + L(y), and the solution of Hessian d = direction."""
         z = self._A @ y
-        q = _sigmoid(z)
+        q = sigmoid(z)
         gradient = direction + self._A.T @ (self._s * (q - self._p)) + self._penalty * y
-        curvature = self._s * q * _sigmoid(-z)
+        curvature = self._s * q * sigmoid(-z)
         hessian = (self._A.T * curvature) @ self._A
         hessian[np.diag_indices_from(hessian)] += self._penalty
         both = np.linalg.solve(hessian, np.stack([gradient, direction], axis=1))
@@ -287,7 +209,7 @@ class LinearSet:
         in y cancel, but for rounding, against the direction and the penalty.
         """
         z = self._A @ y
-        q = _sigmoid(z) + _sigmoid(z) * _sigmoid(-z) * (self._A @ step)
+        q = sigmoid(z) + sigmoid(z) * sigmoid(-z) * (self._A @ step)
         if q.min() < 0 or q.max() > 1:
             return -math.inf
         end = y + step
@@ -413,9 +335,9 @@ class LinearSet:
     def _barrier_step(self, y: Array, direction: Array, room: float) -> Array:
         """Return the Newton step of the barrier: its gradient is (direction + grad L) / room."""
         z = self._A @ y
-        q = _sigmoid(z)
+        q = sigmoid(z)
         slope = self._A.T @ (self._s * (q - self._p)) + self._penalty * y
-        hessian = (self._A.T * (self._s * q * _sigmoid(-z))) @ self._A + np.outer(slope, slope) / room
+        hessian = (self._A.T * (self._s * q * sigmoid(-z))) @ self._A + np.outer(slope, slope) / room
         hessian[np.diag_indices_from(hessian)] += self._penalty
         return np.asarray(-np.linalg.lstsq(hessian, direction + slope, rcond=None)[0])
 
@@ -499,7 +421,7 @@ class LinearSet:
         Ranges
             Logits; ``p_low`` and ``p_high`` are P(class 1).
         """
-        rows = _matrix(X, "X", self.n_features)
+        rows = as_matrix(X, "X", self.n_features)
         c = np.hstack([rows, np.ones((len(rows), 1))])
         return self._ranges(c, [f"row {i}" for i in range(len(rows))], keep)
 
@@ -513,7 +435,7 @@ class LinearSet:
         X : (n, d) array-like
         groups : (n,) array-like of two values
         """
-        rows = _matrix(X, "X", self.n_features)
+        rows = as_matrix(X, "X", self.n_features)
         found = as_groups(groups, len(rows))
         if len(found.names) != 2:
             raise InvalidInputError(
@@ -540,68 +462,12 @@ class LinearSet:
         return LinearModel(theta[None, :-1].copy(), theta[-1:].copy(), self.classes_, self._loss(y), name)
 
 
-# --- checks -----------------------------------------------------------------------------------------------------
-
-
-def _matrix(X: object, what: str, width: int | None = None) -> Array:
-    rows = np.asarray(X)
-    if rows.dtype.kind not in "fbiu":
-        raise InvalidInputError(f"{what} must be numbers, got {rows.dtype}", fix="encode categories as numbers first")
-    if rows.ndim != 2 or (width is not None and rows.shape[1] != width):
-        raise InvalidInputError(f"{what} has shape {rows.shape}, expected (N, {'d' if width is None else width})")
-    rows = rows.astype(np.float64)
-    check_finite(rows)
-    return rows
-
-
-def _answers(answers: object, n: int) -> tuple[Array, Array]:
-    """Return (N,) P(class 1) and the two classes."""
-    given = np.asarray(answers)
-    if given.shape[:1] != (n,) or given.ndim > 2:
-        raise InvalidInputError(f"answers have shape {given.shape} for {n} samples", fix="give one answer per sample")
-    if given.ndim == 2 and given.shape[1] == 1:
-        given = given[:, 0]
-    if given.dtype.kind == "f":
-        p = given.astype(np.float64)
-        bad = ~((p >= 0) & (p <= 1))
-        if bad.any():
-            place = np.unravel_index(int(np.argmax(bad)), p.shape)
-            raise InvalidInputError(
-                "float answers are probabilities",
-                where=f"sample {int(place[0])}",
-                value=p[place],
-                fix="labels: .astype(int)",
-            )
-        if p.ndim == 2:
-            if p.shape[1] != 2:
-                raise InvalidInputError(f"answers have {p.shape[1]} classes", fix="linear sets are for two classes")
-            off = np.abs(p.sum(axis=1) - 1) > 1e-3
-            if off.any():
-                i = int(np.argmax(off))
-                raise InvalidInputError("answers do not sum to 1", where=f"sample {i}", value=p[i].sum())
-            p = p[:, 1] / p.sum(axis=1)
-        return p, np.array([0, 1])
-    if given.ndim == 2:
-        raise InvalidInputError(f"answers have shape {given.shape}", fix="give one label per sample")
-    classes, codes = np.unique(given, return_inverse=True)
-    if len(classes) > 2:
-        raise InvalidInputError(f"answers have {len(classes)} classes", fix="linear sets are for two classes")
-    if len(classes) < 2:
-        raise InvalidInputError(f"all answers are class {classes[0]}", fix="a set needs answers of both classes")
-    return codes.astype(np.float64), classes
-
-
 def _import_cvxpy() -> Any:
     try:
         import cvxpy
     except ImportError as error:
         raise MissingDependencyError("cvxpy", "LinearSet(method='cvxpy')", "convex") from error
     return cvxpy
-
-
-def _sigmoid(z: Array) -> Array:
-    small = np.exp(-np.abs(z))
-    return np.asarray(np.where(z >= 0, 1.0, small) / (1 + small))
 
 
 def _entropy(q: Array) -> Array:

@@ -5,6 +5,7 @@ Scores are larger where an input is worth more. Ties go to the lowest pool row.
 
 from __future__ import annotations
 
+import abc
 from typing import Any, ClassVar
 
 import numpy as np
@@ -151,9 +152,9 @@ class _Scored(StrategyBase):
             raise UsageError(f"{self.name}: candidates is {candidates}, it must be 1 or more")
         self.candidates = candidates
 
+    @abc.abstractmethod
     def scores(self, probas: Array) -> Array:
         """Return the worth of each row from the (M, n, C) probabilities of the surrogates."""
-        raise NotImplementedError
 
     def propose(self, state: QueryState, n: int) -> Proposal:
         """Return the n pool rows that score best."""

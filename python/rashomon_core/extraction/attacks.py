@@ -105,6 +105,7 @@ class Jacobian(StrategyBase):
     """
 
     name = "jacobian"
+    needs_columns = True
     adaptive = True
     synthetic = True
     asks_surrogates = True

@@ -7,7 +7,7 @@ probabilities are NaN. All that are here are deterministic and keep the argmax, 
 
 from __future__ import annotations
 
-import difflib
+import abc
 import hashlib
 import inspect
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core.errors import UsageError
+from rashomon_core.errors import UsageError, suggestion
 
 from .rows import row_hashes
 
@@ -47,12 +47,13 @@ class Defence(Protocol):
         ...
 
 
-class _Defence:
+class _Defence(abc.ABC):
     deterministic = True
     keeps_argmax = True
 
+    @abc.abstractmethod
     def transform(self, proba: Array, x: Any) -> Array:
-        raise NotImplementedError
+        """Return what is answered, see :class:`Defence`."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
@@ -200,9 +201,7 @@ def make_defence(spec: str | Mapping[str, Any] | Defence, *, seed: int = 0) -> D
         given = {key.strip(): value.strip() for key, _, value in (p.partition("=") for p in parts if "=" in p)}
         bare = [part for part in parts if "=" not in part]
     if name not in DEFENCES:
-        near = difflib.get_close_matches(name, DEFENCES, 1)
-        hint = f"; did you mean {near[0]!r}" if near else ""
-        raise UsageError(f"unknown defence {name!r}{hint}. Known are {', '.join(DEFENCES)}")
+        raise UsageError(f"unknown defence {name!r}{suggestion(name, DEFENCES)}")
     kind = DEFENCES[name]
     wanted = list(inspect.signature(kind).parameters.values()) if kind is not LabelOnly else []
     if len(bare) > len(wanted):

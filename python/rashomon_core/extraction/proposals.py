@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -84,7 +85,7 @@ class Strategy(Protocol):
         ...
 
 
-class StrategyBase:
+class StrategyBase(abc.ABC):
     """What a collector reads of a strategy beside its methods, with the values of a simple one.
 
     Attributes
@@ -98,6 +99,8 @@ class StrategyBase:
         Whether it looks at `state.seen` (which is kept for those only).
     asks_surrogates : bool
         Whether proposals are made by asking `state.surrogates`, which cannot be trained on answers of one class.
+    needs_columns : bool
+        Whether it draws or moves numbers and categories, of which texts have none.
     growth : float
         Size of a round as a share of the inputs asked so far.
     """
@@ -107,15 +110,16 @@ class StrategyBase:
     from_pool: bool = False
     synthetic: bool = False
     asks_surrogates: bool = False
+    needs_columns: bool = False
     growth: float = 0.1
     #: Values that a parameter of this name may take, for messages.
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
 
+    @abc.abstractmethod
     def propose(self, state: QueryState, n: int) -> Proposal:
         """Return exactly n inputs."""
-        raise NotImplementedError
 
-    def observe(self, X: Any, answers: Answers) -> None:
+    def observe(self, X: Any, answers: Answers) -> None:  # noqa: B027 - a hook: most strategies learn nothing
         """Nothing to learn."""
 
     def __repr__(self) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from rashomon_core.errors import UsageError
+from rashomon_core.errors import UsageError, suggestion
 
 from .rows import is_frame, is_text
 
@@ -268,7 +267,7 @@ def make_recipe(spec: str | Mapping[str, Any] | Recipe) -> Recipe:
     >>> make_recipe("forst")
     Traceback (most recent call last):
     ...
-    rashomon_core.errors.UsageError: unknown family of surrogates 'forst'. Did you mean 'forest'?
+    rashomon_core.errors.UsageError: unknown family of surrogates 'forst'; did you mean 'forest'?
     """
     if isinstance(spec, Recipe):
         return spec
@@ -293,7 +292,7 @@ def make_recipe(spec: str | Mapping[str, Any] | Recipe) -> Recipe:
         family_name, family = "factory", _FACTORY
     else:
         if given not in FAMILIES:
-            raise UsageError(f"unknown family of surrogates {given!r}{_nearest(str(given), FAMILIES)}")
+            raise UsageError(f"unknown family of surrogates {given!r}{suggestion(str(given), FAMILIES)}")
         family_name, family, given = given, FAMILIES[given], None
     params = {**family.defaults, **_checked(stated, family, family_name)}
     params = {k: list(v) if isinstance(v, list) else v for k, v in params.items()}
@@ -325,7 +324,7 @@ def _checked(stated: dict[str, Any], family: Family, name: str) -> dict[str, Any
     out = {}
     for key, value in stated.items():
         if key not in family.defaults:
-            raise UsageError(f"{name} has no parameter {key!r}{_nearest(key, [*family.defaults, 'answers', 'name'])}")
+            raise UsageError(f"{name} has no parameter {key!r}{suggestion(key, [*family.defaults, 'answers', 'name'])}")
         plain = list(value) if isinstance(value, tuple) else value.item() if isinstance(value, np.generic) else value
         check = family.checks[key]
         if not check(plain):
@@ -333,12 +332,6 @@ def _checked(stated: dict[str, Any], family: Family, name: str) -> dict[str, Any
             raise UsageError(f"{key} of {name} is {value!r} and must be {expected}")
         out[key] = plain
     return out
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(word, names, n=1)
-    return f". Did you mean {close[0]!r}?" if close else f"; known are {', '.join(names)}"
 
 
 def _part(key: str, value: Any) -> str:
@@ -393,7 +386,7 @@ def default_recipes(X: Any = None, kind: Kind | None = None) -> tuple[Recipe, ..
     """
     kind = kind or input_kind(X)
     if kind not in _POOLS:
-        raise UsageError(f"kind is {kind!r}{_nearest(str(kind), _POOLS)}")
+        raise UsageError(f"kind is {kind!r}{suggestion(str(kind), _POOLS)}")
     pool = []
     for spec in _POOLS[kind]:
         family = FAMILIES[spec["family"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
+from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError, suggestion
 
 from .rows import as_rows, concat, is_frame, is_text
 
@@ -359,8 +358,7 @@ class FeatureSpace:
             return int(key)
         places = [j for j, name in enumerate(self.columns) if name == key]
         if len(places) != 1:
-            near = difflib.get_close_matches(str(key), [str(name) for name in self.columns], 1)
-            hint = f"; did you mean {near[0]!r}?" if near and not places else ""
+            hint = "" if places else suggestion(key, self.columns)
             raise UsageError(f"{what}: {key!r} names {len(places)} columns of the frame{hint}")
         return places[0]
 

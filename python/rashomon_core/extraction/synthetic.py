@@ -57,6 +57,7 @@ class Uniform(StrategyBase):
     """
 
     name = "uniform"
+    needs_columns = True
     synthetic = True
 
     def propose(self, state: QueryState, n: int) -> Proposal:
@@ -78,6 +79,7 @@ class Gaussian(StrategyBase):
     """
 
     name = "gaussian"
+    needs_columns = True
     synthetic = True
 
     def __init__(self, clip: bool = False) -> None:
@@ -130,6 +132,7 @@ class Mixup(StrategyBase):
     """
 
     name = "mixup"
+    needs_columns = True
     synthetic = True
 
     def __init__(self, alpha: float = 1.0, source: str = "pool", seeds: int | None = None) -> None:

@@ -16,7 +16,8 @@ from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import parse_memory, parse_threads
 from rashomon_core.vectors import as_decisions, as_label_view, as_score_view, as_weights
 
-from .visit import Reference, Request, count_of, pairwise, settle_classes, share, total, visit
+from .pairs import pairwise
+from .visit import Reference, Request, count_of, settle_classes, share, total, visit
 
 __all__ = [
     "ambiguity",
@@ -330,7 +331,7 @@ def _pairs(
     matrix: Array | None = None,
     scale: float | None = None,
 ) -> float:
-    """Return the largest count (or weight) of two models; fill the matrix as :func:`visit.pairwise` says."""
+    """Return the largest count (or weight) of two models; fill the matrix as :func:`pairs.pairwise` says."""
     _, found = settle_classes(
         view, 0, lambda v: visit(v, Request(planes=True), threads=threads, memory=memory, label="reading")
     )

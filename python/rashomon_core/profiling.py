@@ -21,7 +21,7 @@ from .metrics import sets
 from .metrics.channel import CapacityRule
 from .metrics.groups import cell_count, group_rates, rates_of
 from .metrics.overview import Overview
-from .metrics.pairs import pairwise
+from .metrics.pairs import farthest_pair
 from .metrics.visit import Reference, Request, Visit, encode_vector, total, visit
 from .predictions import Predictions
 from .results import FAIRNESS, Profile
@@ -466,7 +466,7 @@ class _Job:
         largest = None
         if pairs:
             assert found.planes is not None
-            largest = pairwise(found.planes, threads=self.threads, memory=self.memory, weights=w)
+            largest = farthest_pair(found.planes, threads=self.threads, memory=self.memory, weights=w)
             found.planes = None
         rates = target_rates = None
         if found.cells is not None and groups is not None:

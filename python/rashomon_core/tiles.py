@@ -452,6 +452,27 @@ class SpillArray:
                 self._read(_bytes(out[k]), (row * self.shape[1] + columns.start) * self._item)
         return out
 
+    def reorder(self, order: Array) -> None:
+        """Put row ``order[k]`` at place k, for all k, in place."""
+        columns = slice(0, self.shape[1])
+        if self._memory is not None:
+            step = max(1, TILE_BYTES // 4 // max(1, len(order) * self._item))
+            for at in range(0, self.shape[1], step):
+                columns = slice(at, min(at + step, self.shape[1]))
+                self._memory[:, columns] = self._memory[order, columns]
+            return
+        left = np.ones(len(order), dtype=bool)
+        for start in range(len(order)):  # cycle by cycle: one row is kept
+            if not left[start]:
+                continue
+            first, place = self.read(slice(start, start + 1)), start
+            while left[place]:
+                left[place] = False
+                source = int(order[place])
+                row = first if source == start else self.read(slice(source, source + 1))
+                self.commit(row, slice(place, place + 1), columns)
+                place = source
+
     def array(self) -> Array:
         """Return the whole array; a spilled one as a memory map of its file."""
         if self._memory is not None:

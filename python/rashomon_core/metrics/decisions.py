@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from rashomon_core.errors import UsageError
 from rashomon_core.predictions import Predictions
-from rashomon_core.tiles import parse_memory, parse_threads
+from rashomon_core.tiles import SpillArray, parse_memory, parse_threads
 from rashomon_core.vectors import as_decisions, as_label_view, as_score_view, as_weights
 
-from .pairs import pairwise
+from .pairs import farthest_pair, pair_matrix
 from .visit import Reference, Request, count_of, settle_classes, share, total, visit
 
 __all__ = [
@@ -317,27 +317,20 @@ def pairwise_disagreement(
     w = as_weights(sample_weight, view.n_samples)
     if counts and w is not None:
         raise UsageError("counts=True has no meaning with sample weights. Fix: drop one of them")
+    planes = _planes(view, threads, memory)
     matrix = np.empty((view.n_models, view.n_models), dtype=np.int64 if counts else np.float64)
     scale = None if counts else view.n_samples if w is None else total(w)
-    _pairs(view, w, threads, memory, matrix, scale)
+    pool, budget = parse_threads(threads), parse_memory(memory)
+    pair_matrix(planes, matrix, threads=pool, memory=budget, weights=w, scale=scale)
     return matrix
 
 
-def _pairs(
-    view: Predictions,
-    w: Array | None,
-    threads: int | None,
-    memory: int | str | None,
-    matrix: Array | None = None,
-    scale: float | None = None,
-) -> float:
-    """Return the largest count (or weight) of two models; fill the matrix as :func:`pairs.pairwise` says."""
-    _, found = settle_classes(
-        view, 0, lambda v: visit(v, Request(planes=True), threads=threads, memory=memory, label="reading")
-    )
+def _planes(view: Predictions, threads: int | None, memory: int | str | None) -> SpillArray:
+    """Return the bit planes of all decisions."""
+    request = Request(planes=True)
+    _, found = settle_classes(view, 0, lambda v: visit(v, request, threads=threads, memory=memory, label="reading"))
     assert found.planes is not None
-    pool, budget = parse_threads(threads), parse_memory(memory)
-    return pairwise(found.planes, threads=pool, memory=budget, weights=w, matrix=matrix, scale=scale)[0]
+    return found.planes
 
 
 def pairwise_discrepancy(
@@ -357,7 +350,9 @@ def pairwise_discrepancy(
     """
     view = _view(labels)
     w = as_weights(sample_weight, view.n_samples)
-    return float(_pairs(view, w, threads, memory) / (view.n_samples if w is None else total(w)))
+    planes = _planes(view, threads, memory)
+    largest, _ = farthest_pair(planes, threads=parse_threads(threads), memory=parse_memory(memory), weights=w)
+    return float(largest / (view.n_samples if w is None else total(w)))
 
 
 def votes(

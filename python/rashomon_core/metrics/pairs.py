@@ -1,7 +1,13 @@
-"""All pairs of models, compared block by block on bit planes: in how many samples (or with what weight) they differ."""
+"""All pairs of models, compared block by block on bit planes: in how many samples (or with what weight) they differ.
+
+The whole matrix needs every pair. The farthest pair does not: with the distances d to one fixed decision for each
+sample, two models differ in at most d_i + d_j (the triangle inequality), and pairs below the largest distance that
+was seen are left out. The answer is exact and the same whatever was left out.
+"""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -10,13 +16,21 @@ import numpy.typing as npt
 from rashomon_core import _decisions
 from rashomon_core.tiles import BLOCK, GROUP, KEPT_PART, Scratch, SpillArray, run
 
-__all__ = ["pair_blocks", "pairwise"]
+__all__ = ["farthest_pair", "pair_blocks", "pair_matrix"]
 
 Array = npt.NDArray[Any]
 #: Fewest and most models of a block of pairs in memory: work enough for a task, counts that stay in the cache.
 PAIR_MODELS = (32, 192)
 #: Bytes of a model's planes that are read at a time.
 PAIR_RUN = 1 << 18
+#: Most models of a block where pairs may be left out: small blocks, close bounds.
+NEAR_MODELS = 64
+#: Bytes of planes that one thread reads sooner than two threads start.
+SMALL = 1 << 25
+#: Models whose consensus the distances are taken to.
+VOTERS = 33
+#: Weighted sums are rounded; bounds of them allow for it.
+SLACK = 1e-9
 
 
 def pair_blocks(planes: SpillArray, threads: int, memory: int) -> tuple[int, int]:
@@ -35,68 +49,158 @@ def pair_blocks(planes: SpillArray, threads: int, memory: int) -> tuple[int, int
     return size, min(groups, max(room * groups // (row * size) // block, 1) * block)
 
 
-def pairwise(
+class _Comparison:
+    """Counts (or weights) of blocks of pairs, piece by piece along the samples."""
+
+    def __init__(self, planes: SpillArray, weights: Array | None, step: int) -> None:
+        self.planes = planes
+        self.dtype: npt.DTypeLike = np.int64 if weights is None else np.float64
+        groups = planes.shape[1]
+        whole = groups if weights is None else len(weights) // BLOCK * (BLOCK // GROUP)
+        self.pieces: list[tuple[slice, Array | None]] = []
+        for first, end in ((0, whole), (whole, groups)):
+            for g in range(first, end, step):
+                part = slice(g, min(g + step, end))
+                w = None if weights is None else weights[part.start * GROUP : part.stop * GROUP]
+                if w is not None and first == whole:  # the weights of the last block of sums end with zeros
+                    w = np.concatenate([w, np.zeros((part.stop - part.start) * GROUP - len(w))])
+                self.pieces.append((part, w))
+
+    def ranges(self, left: slice, right: slice, scratch: Scratch) -> Array:
+        """Return the counts of models ``left`` against models ``right``."""
+
+        def read(part: slice) -> tuple[Array, Array]:
+            first = self.planes.read(left, part)
+            return first, first if left == right else self.planes.read(right, part)
+
+        return self._sum(left.stop - left.start, right.stop - right.start, left == right, read, scratch)
+
+    def against(self, rows: slice, pivot: Array, scratch: Scratch) -> Array:
+        """Return the counts of models ``rows`` against the planes of one decision for each sample."""
+        read = lambda part: (self.planes.read(rows, part), pivot[None, part])  # noqa: E731
+        return self._sum(rows.stop - rows.start, 1, False, read, scratch)[:, 0]
+
+    def _sum(self, rows: int, columns: int, symmetric: bool, read: Any, scratch: Scratch) -> Array:
+        counts = scratch.array("counts", (rows, columns), self.dtype, zero=True)
+        for part, w in self.pieces:
+            left, right = read(part)
+            if w is None:
+                _decisions.pair_counts(left, right, counts, symmetric)
+            else:
+                _decisions.pair_weighted(left, right, w, counts, symmetric)
+        return counts
+
+
+def pair_matrix(
     planes: SpillArray,
+    matrix: Array,
     *,
     threads: int,
     memory: int,
     weights: Array | None = None,
-    matrix: Array | None = None,
     scale: float | None = None,
-) -> tuple[float, tuple[int, int]]:
-    """Compare all pairs of models; return the largest count (or weight) and the first pair that has it.
+) -> None:
+    """Fill ``matrix`` (M, M) with counts (int64) or, where there is a ``scale``, counts or weights over it (float64).
 
-    ``matrix`` (M, M) is filled when given, with counts (int64) or, where there is a ``scale``, with counts or weights
-    divided by it (float64); without it nothing of size M x M is held. With spilled planes blocks of models are read
-    as they are needed.
+    With spilled planes blocks of models are read as they are needed.
     """
     M = planes.shape[0]
     size, step = pair_blocks(planes, threads, memory)
-    groups = whole = planes.shape[1]
-    tail = np.zeros(0)
-    if weights is not None:  # the weights of the last block of sums end with zeros
-        whole = len(weights) // BLOCK * (BLOCK // GROUP)
-        tail = np.zeros((groups - whole) * GROUP)
-        tail[: len(weights) - whole * GROUP] = weights[whole * GROUP :]
-    spans = [
-        slice(g, min(g + step, end)) for first, end in ((0, whole), (whole, groups)) for g in range(first, end, step)
-    ]
+    comparison = _Comparison(planes, weights, step)
     starts = range(0, M, size)
-    tasks = [(i, j) for i in starts for j in starts if j >= i]
-    best: list[tuple[float, tuple[int, int]]] = []
 
-    def work(task: tuple[int, int], scratch: Scratch) -> tuple[float, tuple[int, int]]:
+    def work(task: tuple[int, int], scratch: Scratch) -> None:
+        rows, columns = (slice(k, min(k + size, M)) for k in task)
+        counts = comparison.ranges(rows, columns, scratch)
+        if scale is not None:
+            counts = np.divide(counts, scale, out=scratch.array("shares", counts.shape, np.float64))
+        matrix[rows, columns] = counts
+        if rows != columns:
+            matrix[columns, rows] = counts.T
+
+    run([(i, j) for i in starts for j in starts if j >= i], work, threads=threads, label="comparing pairs")
+
+
+def farthest_pair(
+    planes: SpillArray, *, threads: int, memory: int, weights: Array | None = None
+) -> tuple[float, tuple[int, int]]:
+    """Return the largest count (or weight) of two models, and the first pair (by index) that has it.
+
+    Nothing of size M x M is held; the models in ``planes`` are put in the order of their distances. Time is that of
+    the whole matrix at worst; O(M) comparisons where a few models are far from the rest.
+    """
+    M = planes.shape[0]
+    if M < 2:
+        return 0.0, (0, 0)
+    size, step = pair_blocks(planes, threads, memory)
+    size = min(size, NEAR_MODELS)
+    comparison = _Comparison(planes, weights, step)
+    pivot = _consensus(planes)
+    distance = np.empty(M)
+
+    def measure(rows: slice, scratch: Scratch) -> None:
+        distance[rows] = comparison.against(rows, pivot, scratch)
+
+    pool = threads if planes.nbytes >= SMALL else 1
+    run([slice(k, min(k + size, M)) for k in range(0, M, size)], measure, threads=pool)
+    order = np.argsort(-distance, kind="stable")
+    planes.reorder(order)
+    reach = distance[order] * (1 if weights is None else 1 + SLACK)
+    blocks = np.arange(0, M, size)
+    tasks = np.stack(np.triu_indices(len(blocks)), axis=1) * size
+    bound = reach[tasks].sum(axis=1)
+    tasks, bound = (array[np.argsort(-bound, kind="stable")] for array in (tasks, bound))
+    lock = threading.Lock()
+    best: tuple[float, tuple[int, int]] = (0.0, (0, 1))
+
+    def work(task: tuple[int, int], scratch: Scratch) -> None:
+        nonlocal best
         i, j = task
-        shape = (min(size, M - i), min(size, M - j))
-        counts = scratch.array("counts", shape, np.int64 if weights is None else np.float64, zero=True)
-        for part in spans:
-            left = planes.read(slice(i, i + shape[0]), part)
-            right = left if i == j else planes.read(slice(j, j + shape[1]), part)
-            if weights is None:
-                _decisions.pair_counts(left, right, counts, i == j)
-            else:
-                w = tail if part.start == whole else weights[part.start * GROUP : part.stop * GROUP]
-                _decisions.pair_weighted(left, right, w, counts, i == j)
-        if matrix is not None:
-            block = (
-                counts if scale is None else np.divide(counts, scale, out=scratch.array("shares", shape, np.float64))
-            )
-            matrix[i : i + shape[0], j : j + shape[1]] = block
-            if i != j:
-                matrix[j : j + shape[1], i : i + shape[0]] = block.T
-        at = int(np.argmax(counts))
-        a, b = divmod(at, shape[1])
-        pair = (i + a, j + b)
-        return float(counts[a, b]), pair if pair[0] <= pair[1] else (pair[1], pair[0])
+        largest = best[0]
+        # pairs at the largest distance are looked at too: the first of them is the answer
+        rows = i + int((reach[i : i + size] + reach[j] >= largest).sum())
+        columns = j + int((reach[j : j + size] + reach[i] >= largest).sum())
+        if rows == i or columns == j:
+            return
+        counts = comparison.ranges(slice(i, rows), slice(j, columns), scratch)
+        found = float(counts.max())
+        if found == 0 or found < best[0]:
+            return
+        a, b = np.nonzero(counts == found)
+        pairs = np.sort(np.stack([order[i + a], order[j + b]], axis=1), axis=1)
+        first = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))[0]]
+        with lock:
+            if found > best[0] or (found == best[0] and tuple(first) < best[1]):
+                best = found, (int(first[0]), int(first[1]))
 
-    def merge(task: tuple[int, int], found: tuple[float, tuple[int, int]]) -> None:
-        if not best:
-            best.append(found)
-        elif found[0] > best[0][0] or (found[0] == best[0][0] and found[1] < best[0][1]):
-            best[0] = found
+    count = 2
+    while len(tasks):  # ever longer waves: what the farthest blocks bring spares the others
+        pool = threads if count > 2 else 1
+        run([(i, j) for i, j in tasks[:count].tolist()], work, threads=pool, label="comparing pairs")
+        near = bound[count:] < best[0]
+        tasks, bound, count = tasks[count:][~near], bound[count:][~near], 2 * count
+    return best
 
-    run(tasks, work, merge, threads=threads, label="comparing pairs")
-    largest, pair = best[0]
-    if pair[0] == pair[1] and M > 1:  # the diagonal came first: no two models differ
-        pair = (0, 1)
-    return largest, pair
+
+def _consensus(planes: SpillArray) -> Array:
+    """Return planes (groups, P, 8) near those of the models: the majority of some of them, bit by bit.
+
+    It need not be a class: differing from it keeps the triangle inequality for any code.
+    """
+    M = planes.shape[0]
+    voters = np.unique(np.linspace(0, M - 1, min(M, VOTERS) // 2 * 2 + 1).astype(np.int64))
+    need = len(voters) // 2 + 1
+    # counts of 64 bits at a time: bits[k] holds bit k of each count
+    bits = [np.zeros(planes.shape[1:], dtype=np.uint64) for _ in range(len(voters).bit_length())]
+    for row in voters.tolist():
+        carry = planes.read(slice(row, row + 1))[0]
+        for k, before in enumerate(bits):
+            bits[k], carry = before ^ carry, before & carry
+    more = np.zeros_like(bits[0])
+    equal = ~more
+    for k in reversed(range(len(bits))):  # count >= need, from the highest bit
+        if need >> k & 1:
+            equal = equal & bits[k]
+        else:
+            more, equal = more | (equal & bits[k]), equal & ~bits[k]
+    return np.asarray(more | equal)

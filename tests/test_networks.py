@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rashomon_core.errors import AnswersError, InvalidInputError, MissingDependencyError, UsageError
+from rashomon_core.extraction import networks
 from rashomon_core.extraction.answers import Answers
 from rashomon_core.extraction.networks import TorchSurrogate, cnn_factory, mlp_factory, temperature
 from rashomon_core.extraction.surrogates import fit_surrogate
@@ -230,6 +231,7 @@ def test_without_torch(monkeypatch):
 _CODE = """
 import hashlib, numpy as np, torch
 torch.set_num_threads(1)
+from rashomon_core.extraction import networks
 from rashomon_core.extraction.answers import Answers
 from rashomon_core.extraction.surrogates import fit_surrogate
 rng = np.random.default_rng(0)
@@ -249,3 +251,40 @@ def test_the_same_bytes_in_two_processes():
     ]
     assert runs[0] == runs[1]
     assert len(runs[0]) == 65
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_steps_are_those_of_torch_optim(kind: str, decay: float) -> None:
+    torch.manual_seed(0)
+    nets = [torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    for net in nets:
+        net[0].bias.requires_grad_(False)
+        net[2].double()
+        net[1].register_forward_hook(lambda _, __, out: out.double())
+    learned = [p for p in nets[0].parameters() if p.requires_grad]
+    theirs = (
+        torch.optim.Adam(learned, lr=0.01, weight_decay=decay)
+        if kind == "adam"
+        else torch.optim.SGD(learned, lr=0.01, momentum=0.9, weight_decay=decay)
+    )
+    ours = [networks._Steps(same, kind, 0.01, 0.9, decay) for same in networks._by_dtype(nets[1])]
+    assert [part.values.dtype for part in ours] == [torch.float32, torch.float64]
+    X, y = torch.randn(40, 4), torch.randint(0, 3, (40,))
+    for _ in range(60):
+        theirs.zero_grad()
+        for part in ours:
+            part.gradient.zero_()
+        for net in nets:
+            torch.nn.functional.cross_entropy(net(X), y).backward()
+        theirs.step()
+        for part in ours:
+            part.step()
+    for part in ours:
+        part.release()
+    for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-7)
+        assert b.grad is None
+        assert b.untyped_storage().nbytes() == b.numel() * b.element_size()  # nothing shared is left
+    assert torch.equal(nets[0][0].bias, nets[1][0].bias)

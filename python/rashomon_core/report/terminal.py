@@ -267,7 +267,7 @@ def _fairness_tables(results: Results) -> list[Table]:
     fairness = results.get("fairness", {})
     alone = fairness.get("by_column", {})
     named = [(f"fairness, {name}", part) for name, part in alone.items()]
-    named.append(("fairness, all crossed" if alone else "fairness", fairness))
+    named.append(("fairness, crossed" if alone else "fairness", fairness))
     return [table for title, part in named for table in (_gap_table(title, part), _pair_table(title, part))]
 
 
@@ -318,7 +318,7 @@ def _inside_table(name: str, part: Results) -> Table:
     groups, gaps = part["groups"], part["gaps"]
     first = "ambiguity" if gaps["ambiguity"]["largest"] is not None else "pairwise_ambiguity"
     shown = {
-        first: (_words(first), percent),
+        first: ("ambiguity", percent),
         "disagreement_rate": ("disagreement", percent),
         "viable_prediction_range": ("range", number),
         "rashomon_capacity": ("bits", number),
@@ -328,11 +328,11 @@ def _inside_table(name: str, part: Results) -> Table:
     for group, entry in list(groups.items())[:MAX_GROUPS]:
         cells = (show(entry[key].get("value", entry[key].get("mean"))) for key, (_, show) in shown.items())
         found.append((group, number(entry["n"]), *cells))
-    under = []
+    under = ["ambiguity: pairwise, for there is no reference"] if first != "ambiguity" else []
     if len(groups) > MAX_GROUPS:
         found.append((f"... {counted(len(groups) - MAX_GROUPS, 'more group')}: --json", *[""] * (len(shown) + 1)))
         ends = ((title, gaps[key]) for key, (title, _) in shown.items())
-        under = [f"{title}: most in {gap['largest']}, least in {gap['smallest']}" for title, gap in ends]
+        under += [f"{title}: most in {gap['largest']}, least in {gap['smallest']}" for title, gap in ends]
     found.append(("largest - smallest", "", *(show(gaps[key]["difference"]) for key, (_, show) in shown.items())))
     found.append(("smallest / largest", "", *(number(gaps[key]["ratio"]) for key in shown)))
     columns = (f"inside groups, {name}" if name != "groups" else "inside groups", "samples")

@@ -210,6 +210,17 @@ def test_frames_and_names() -> None:
         found.column("sex")
 
 
+def test_the_example_of_the_page() -> None:
+    labels = [[1, 1, 0, 0, 1, 0], [1, 0, 0, 0, 1, 1], [1, 1, 0, 1, 1, 0]]
+    found = rc.multiplicity_by_group(labels, ["1-3"] * 3 + ["4-6"] * 3, reference=[1, 1, 0, 0, 0, 0])
+    assert found.ambiguity.tolist() == [1 / 3, 1.0]
+    assert found.pairwise_ambiguity.tolist() == [1 / 3, 2 / 3]
+    assert found.disagreement_rate == pytest.approx([4 / 27, 8 / 27], rel=1e-15)
+    assert naive_groups.spread([0.5, 0.1, 0.4, 0.2]) == {
+        "min": 0.1, "p5": 0.1, "p25": 0.1, "median": pytest.approx(0.3), "p75": 0.4, "p95": 0.5, "max": 0.5,
+    }  # fmt: skip
+
+
 # ----------------------------------------------------------------------------------------------------
 # Fairness over a set
 

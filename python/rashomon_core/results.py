@@ -176,9 +176,9 @@ class GroupRates:
         {"rate", "class" (None: the positive one, or plain accuracy), "smallest": {"group", "value"}, "largest": the
         same}. Of several worst rates or groups the first.
         """
-        named, one = self._named(metric), replace(self, counts=self.counts[model : model + 1])
+        named, one = self.rates_behind(metric), replace(self, counts=self.counts[model : model + 1])
         rates = [one.rate(name, c) for name, c in named]
-        gaps = np.array([_gap(r, skip_undefined, ratio=ratio)[0] for r in rates])
+        gaps = np.array([gap_of(r, skip_undefined, ratio=ratio)[0] for r in rates])
         if np.isnan(gaps).any():
             return None
         worst = int(np.argmin(gaps) if ratio else np.argmax(gaps))
@@ -191,7 +191,8 @@ class GroupRates:
             "largest": {"group": self.groups[high], "value": float(own[high])},
         }
 
-    def _named(self, metric: str) -> list[tuple[str, int | None]]:
+    def rates_behind(self, metric: str) -> list[tuple[str, int | None]]:
+        """Return the rates whose worst gap a metric is, each with its class (None: the positive one, or plain)."""
         if metric not in FAIRNESS:
             raise UsageError(f"fairness metric {metric!r} is not one of {', '.join(FAIRNESS)}")
         if self.n_classes == 2 or metric == "accuracy":
@@ -199,10 +200,10 @@ class GroupRates:
         return [(name, c) for c in range(self.n_classes) for name in FAIRNESS[metric]]
 
     def _rates(self, metric: str) -> list[Array]:
-        return [self.rate(name, c) for name, c in self._named(metric)]
+        return [self.rate(name, c) for name, c in self.rates_behind(metric)]
 
     def _compare(self, metric: str, skip_undefined: bool, *, ratio: bool) -> Array:
-        stacked = np.stack([_gap(rates, skip_undefined, ratio=ratio) for rates in self._rates(metric)])
+        stacked = np.stack([gap_of(rates, skip_undefined, ratio=ratio) for rates in self._rates(metric)])
         result: Array = stacked.min(axis=0) if ratio else stacked.max(axis=0)
         return result  # NaN in any part stays NaN
 
@@ -234,7 +235,7 @@ def collapsed(values: Array, part: Column, axis: int = 0) -> Array:
     return np.ascontiguousarray(np.moveaxis(result, 0, axis))
 
 
-def _gap(rates: Array, skip_undefined: bool, *, ratio: bool) -> Array:
+def gap_of(rates: Array, skip_undefined: bool, *, ratio: bool) -> Array:
     """Return largest - smallest, or smallest / largest, of rates (M, G) over the groups."""
     low, high = (
         np.where(np.isnan(rates), np.inf, rates).min(axis=1),
@@ -329,11 +330,11 @@ class GroupMultiplicity:
 
     def difference(self, name: str, *, skip_undefined: bool = False) -> float:
         """Return largest - smallest value over the groups; NaN with an undefined group unless ``skip_undefined``."""
-        return float(_gap(self.value(name)[None], skip_undefined, ratio=False)[0])
+        return float(gap_of(self.value(name)[None], skip_undefined, ratio=False)[0])
 
     def ratio(self, name: str, *, skip_undefined: bool = False) -> float:
         """Return smallest / largest value over the groups; 0/0 is NaN."""
-        return float(_gap(self.value(name)[None], skip_undefined, ratio=True)[0])
+        return float(gap_of(self.value(name)[None], skip_undefined, ratio=True)[0])
 
     def to_dict(self, *, skip_undefined: bool = False) -> dict[str, Any]:
         """Return {"groups": values by group, "gaps": difference and ratio by metric}; null has a reason."""

@@ -46,7 +46,7 @@ def measure(
     labels: Annotated[str | None, typer.Option(metavar="FILE", help="True labels.")] = None,
     groups: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE[:COLUMN,..]", help="Protected groups; several are crossed. Repeatable."),
+        typer.Option(metavar="FILE[:COLUMN,..]", help="Protected groups; several columns are crossed. Repeatable."),
     ] = None,
     intersect: Annotated[
         bool, typer.Option("--intersect", help="Measure each column of groups alone too, not only their crossing.")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.predictions import Predictions
-from rashomon_core.results import FAIRNESS, RATES, GroupRates
+from rashomon_core.results import FAIRNESS, RATES, GroupRates, gap_of
 from rashomon_core.vectors import Groups, as_decisions, as_groups, as_label_view, as_weights
 
 from .decisions import with_classes
@@ -188,6 +188,35 @@ def fairness_over_set(
     return summary
 
 
+class _Gaps:
+    """Gaps of every rate, each rate worked out once: with thousands of groups that is what takes the time."""
+
+    def __init__(self, rates: GroupRates, skip: bool) -> None:
+        self.rates, self.skip = rates, skip
+        self._known: dict[tuple[str, int | None], tuple[Array, Array, Array]] = {}
+
+    def _parts(self, metric: str) -> list[tuple[Array, Array, Array]]:
+        """Return differences (M,), ratios (M,) and undefined groups (G,) of each rate of a metric."""
+        named = self.rates.rates_behind(metric)
+        for key in named:
+            if key not in self._known:
+                values = self.rates.rate(*key)
+                low, high = (gap_of(values, self.skip, ratio=ratio) for ratio in (True, False))
+                self._known[key] = (high, low, np.asarray(np.isnan(values).any(axis=0)))
+        return [self._known[key] for key in named]
+
+    def values(self, metric: str, *, ratio: bool) -> Array:
+        """Return the metric of every model, as ``GroupRates.difference`` and ``ratio`` do."""
+        stacked = np.stack([part[ratio] for part in self._parts(metric)])
+        result: Array = stacked.min(axis=0) if ratio else stacked.max(axis=0)
+        return result
+
+    def undefined(self, metric: str) -> list[str]:
+        """Name the groups in which a rate of the metric is undefined for some model."""
+        gone = np.any([part[2] for part in self._parts(metric)], axis=0)
+        return [g for g, missing in zip(self.rates.groups, gone, strict=True) if missing]
+
+
 def _over_models(
     rates: GroupRates,
     target: GroupRates | None,
@@ -196,12 +225,14 @@ def _over_models(
     skip: bool,
 ) -> dict[str, Any]:
     summary: dict[str, Any] = {}
+    gaps = _Gaps(rates, skip)
     for metric, needed in FAIRNESS.items():
         if needed != ("selection_rate",) and not rates.has_labels:
             continue
+        undefined = gaps.undefined(metric)
         for form in ("difference", "ratio"):
             name, ratio = f"{metric}_{form}", form == "ratio"
-            values = getattr(rates, form)(metric, skip_undefined=skip)
+            values = gaps.values(metric, ratio=ratio)
             own = None if target is None else float(getattr(target, form)(metric, skip_undefined=skip)[0])
             entry = _spread(values, own, _threshold(name, thresholds), form)
             if entry["median"] is not None:
@@ -211,9 +242,8 @@ def _over_models(
                     entry["pairs"][key] = rates.behind(metric, k, ratio=ratio, skip_undefined=skip)
             if entry["target"] is not None and target is not None:
                 entry["pairs"]["target"] = target.behind(metric, ratio=ratio, skip_undefined=skip)
-            undefined = rates.undefined_groups(metric)
             if undefined and (skip or entry["undefined"]):
-                entry["undefined_groups"] = list(undefined)
+                entry["undefined_groups"] = undefined
             if entry["median"] is None and not undefined:
                 entry["reason"] = "0 in every group of every model: no ratio"
             summary[name] = entry

@@ -160,7 +160,7 @@ class Overview:
                 arrays.update(rashomon_capacity=middle, rashomon_capacity_lower=lower, rashomon_capacity_upper=upper)
         out["losses"] = self._losses(part, found, shares, scale, arrays)
         if rates is not None:
-            out["fairness"] = fairness_over_set(
+            out["fairness"] = lambda: fairness_over_set(
                 rates,
                 target_rates,
                 self.fairness_threshold,

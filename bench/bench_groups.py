@@ -58,3 +58,33 @@ def bench_group_rates_against_fairlearn(
 
     seen = race(lambda: rc.group_rates(labels, y, groups, threads=1), rounds=3, fairlearn=frame)
     report("rc.group_rates, 1 thread, over fairlearn", seen.over("subject", "fairlearn", models), "times")
+
+
+def bench_multiplicity_by_group(
+    size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]
+) -> None:
+    """Inside groups costs what one reading costs, and a few passes over vectors."""
+    rng = np.random.default_rng(5)
+    models, samples = size("GROUP_MODELS"), size("GROUP_SAMPLES")
+    labels = rng.integers(0, 2, (models, samples), dtype=np.uint8)
+    for count in (4, 1000):
+        groups = rng.integers(0, count, samples)
+        seen = race(
+            lambda groups=groups: rc.multiplicity_by_group(labels, groups, threads=1),
+            reading=lambda: rc.disagreement_rate(labels, threads=1),
+        )
+        name = f"rc.multiplicity_by_group {models} x {samples} x {count} groups, 1 thread"
+        report(f"{name}, over rc.disagreement_rate", 1 / seen.over("subject", "reading"), "times", 2, at_most=True)
+
+
+def bench_fairness_over_set(size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]) -> None:
+    rng = np.random.default_rng(5)
+    models, samples = size("GROUP_MODELS"), size("GROUP_SAMPLES")
+    labels = rng.integers(0, 2, (models, samples), dtype=np.uint8)
+    y, groups = rng.integers(0, 2, samples), rng.integers(0, 4, samples)
+    rates = rc.group_rates(labels, y, groups)
+    seen = race(lambda: rc.fairness_over_set(rates), counting=lambda: rc.group_rates(labels, y, groups, threads=1))
+    report(
+        f"rc.fairness_over_set {models} models, over rc.group_rates of {samples} samples, 1 thread",
+        1 / seen.over("subject", "counting"), "times", 1, at_most=True,
+    )  # fmt: skip

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import naive
+import naive_groups
 import numpy as np
 import pytest
 import strategies
 from numpy.typing import NDArray
 
 import rashomon_core as rc
+from rashomon_core.results import MULTIPLICITY
 
 Array = NDArray[Any]
 NEAR = {"rel": 1e-9, "abs": 1e-12}
@@ -27,7 +29,7 @@ PASS = (
     "viable_prediction_range",
     "score_variance",
 )
-ALL = (*PASS, "rashomon_capacity", "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness")
+ALL = (*PASS, "rashomon_capacity", "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness", "groups")
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def check_fairness(found: dict[str, Any], p: Problem, positive: int, thresholds:
     names = sorted(set(p.groups.tolist()))
     assert found["groups"] == names
     metrics = naive.FAIRNESS if p.y is not None else {"demographic_parity": ()}
-    assert set(found) == {"groups"} | {f"{m}_{form}" for m in metrics for form in ("difference", "ratio")}
+    assert set(found) == {"groups", "by_group"} | {f"{m}_{form}" for m in metrics for form in ("difference", "ratio")}
     for metric in metrics:
         for form, function, over in (
             ("difference", naive.fairness_difference, naive.gap),
@@ -165,8 +167,14 @@ def check_fairness(found: dict[str, Any], p: Problem, positive: int, thresholds:
                 assert entry["min"] is entry["median"] is entry["max"] is None
                 assert entry["reason"]
                 continue
-            numbers = defined.min(), np.median(defined), defined.max()
-            assert (entry["min"], entry["median"], entry["max"]) == pytest.approx(numbers, **NEAR)
+            wanted = naive_groups.spread(values)
+            assert {key: entry[key] for key in wanted} == pytest.approx(wanted, **NEAR)
+            for key, extreme in (("argmin", defined.min()), ("argmax", defined.max())):
+                assert values[p.ids.index(entry[key])] == pytest.approx(extreme, **NEAR)
+                check_pair(entry["pairs"][key], p, p.decisions[p.ids.index(entry[key])], metric, form, positive)
+            if entry["target"] is not None:
+                assert p.target_decisions is not None
+                check_pair(entry["pairs"]["target"], p, p.target_decisions, metric, form, positive)
             breaking = meeting = None
             if threshold is not None and not math.isnan(own):
                 keeps = defined <= threshold if form == "difference" else defined >= threshold
@@ -176,6 +184,85 @@ def check_fairness(found: dict[str, Any], p: Problem, positive: int, thresholds:
                     meeting = keeps.mean()
             assert entry["share_breaking"] == (None if breaking is None else pytest.approx(breaking))
             assert entry["share_meeting"] == (None if meeting is None else pytest.approx(meeting))
+
+
+def check_pair(found: dict[str, Any], p: Problem, d: Array, metric: str, form: str, positive: int) -> None:
+    """The named rate of the named class has its extremes in the named groups, and makes the gap."""
+    assert p.groups is not None
+    if metric == "accuracy" and p.n_classes > 2:
+        rates = naive.group_accuracy(d[None], p.y, p.groups, p.w)[0]
+    else:
+        cls = positive if p.n_classes == 2 else found["class"]
+        rates = naive.group_rates(d[None], p.y, p.groups, cls, p.w)[found["rate"]][0]
+    assert found["rate"] in naive.FAIRNESS[metric]
+    names = sorted(set(p.groups.tolist()))
+    for key, value in (("smallest", rates.min()), ("largest", rates.max())):
+        assert rates[names.index(found[key]["group"])] == pytest.approx(value, **NEAR)
+        assert found[key]["value"] == pytest.approx(value, **NEAR)
+    low, high = found["smallest"]["value"], found["largest"]["value"]
+    function = naive.fairness_difference if form == "difference" else naive.fairness_ratio
+    gap = function(d[None], p.y, p.groups, metric, p.n_classes, positive, False, p.w)[0]
+    assert (high - low if form == "difference" else low / high) == pytest.approx(gap, **NEAR)
+
+
+def check_by_group(found: dict[str, Any], p: Problem, positive: int) -> None:
+    assert p.groups is not None
+    names = sorted(set(p.groups.tolist()))
+    assert list(found) == names
+    rates: dict[str, Array] = {}
+    if p.n_classes == 2:
+        rates = naive.group_rates(p.decisions, p.y, p.groups, positive, p.w)
+    elif p.y is not None:
+        rates = {"accuracy": naive.group_accuracy(p.decisions, p.y, p.groups, p.w)}
+    for g, name in enumerate(names):
+        assert found[name]["n"] == int((p.groups == name).sum())
+        assert found[name]["share"] == pytest.approx(naive.share((p.groups == name).tolist(), p.w), **NEAR)
+        assert set(found[name]["rates"]) == set(rates)
+        for rate, values in rates.items():
+            entry, own = found[name]["rates"][rate], values[:, g]
+            defined = own[~np.isnan(own)]
+            assert entry["undefined"] == len(own) - len(defined)
+            assert ("reason" in entry) == (len(defined) < len(own))
+            wanted = [None] * 3 if not len(defined) else [defined.min(), np.median(defined), defined.max()]
+            assert [entry[key] for key in ("min", "median", "max")] == [
+                None if v is None else pytest.approx(v, **NEAR) for v in wanted
+            ]
+
+
+def check_groups(found: dict[str, Any], p: Problem, reference: Array | None, ddof: int, names: tuple[str, ...]) -> None:
+    """Multiplicity inside each group: means of the naive per-sample values over the group's samples."""
+    assert p.groups is not None
+    assert set(found) == {"groups"}
+    groups = sorted(set(p.groups.tolist()))
+    assert list(found["groups"]["groups"]) == groups
+    values = naive_groups.per_sample(p.decisions, p.probs, reference, ddof)
+    if p.probs is not None and "rashomon_capacity" in names:
+        values["rashomon_capacity"] = rc.rashomon_capacity(p.probs).bits
+    for name in groups:
+        entry = found["groups"]["groups"][name]
+        rows = p.groups == name
+        assert entry["n"] == int(rows.sum())
+        assert entry["share"] == pytest.approx(naive.share(rows.tolist(), p.w), **NEAR)
+        assert ("weight" in entry) == (p.w is not None)
+        for metric, key in MULTIPLICITY.items():
+            inside = naive_groups.mean_inside(values.get(metric), p.groups, name, p.w)
+            if math.isnan(inside):
+                assert entry[metric]["value"] is None
+                assert entry[metric]["reason"]
+            else:
+                assert entry[metric][key] == pytest.approx(inside, **NEAR)
+            if key == "value" and not math.isnan(inside):
+                assert entry[metric]["count"] == int(values[metric][rows].sum())
+    for metric in MULTIPLICITY:
+        gaps = found["groups"]["gaps"][metric]
+        inside_all = [naive_groups.mean_inside(values.get(metric), p.groups, name, p.w) for name in groups]
+        for form, over in (("difference", naive.gap), ("ratio", naive.ratio)):
+            wanted = over(inside_all)
+            assert gaps[form] == (None if math.isnan(wanted) else pytest.approx(wanted, **NEAR))
+        assert ("reason" in gaps) == (gaps["difference"] is None or gaps["ratio"] is None)
+        if gaps["difference"] is not None:
+            assert inside_all[groups.index(gaps["largest"])] == pytest.approx(max(inside_all), **NEAR)
+            assert inside_all[groups.index(gaps["smallest"])] == pytest.approx(min(inside_all), **NEAR)
 
 
 def check(
@@ -265,6 +352,12 @@ def check(
         else:
             four_fifths = {"demographic_parity_ratio": 0.8}
             check_fairness(found["fairness"], p, positive, {**four_fifths, **(thresholds or {})})
+            check_by_group(found["fairness"]["by_group"], p, positive)
+    if "groups" in asked:
+        if p.groups is None:
+            assert found["groups"] == {"value": None, "reason": "no groups"}
+        else:
+            check_groups(found["groups"], p, reference, ddof, names)
 
 
 def check_scores(found: dict[str, Any], name: str, p: Problem, ddof: int, positive: int) -> None:

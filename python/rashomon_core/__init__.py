@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from .extraction.oracle import Oracle
     from .extraction.target import Target
+    from .metrics.by_group import multiplicity_by_group
     from .metrics.capacity import channel_capacity, rashomon_capacity
     from .metrics.decisions import (
         ambiguity,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
         viable_decisions,
         votes,
     )
-    from .metrics.groups import group_rates
+    from .metrics.groups import fairness_over_set, group_rates
     from .metrics.joint import joint_capacity
     from .metrics.scores import (
         cross_entropy,
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
     from .predict import predict_all
     from .predictions import Predictions
     from .profiling import profile
-    from .results import CapacityResult, ChannelCapacity, GroupRates, JointCapacity, Profile
+    from .results import CapacityResult, ChannelCapacity, GroupMultiplicity, GroupRates, JointCapacity, Profile
     from .store import open_predictions, save_predictions
 
 __version__ = "0.1.0"
@@ -94,6 +95,7 @@ _HOME = {
     ),
     "extraction.oracle": ("Oracle",),
     "extraction.target": ("Target",),
+    "metrics.by_group": ("multiplicity_by_group",),
     "metrics.capacity": ("channel_capacity", "rashomon_capacity"),
     "metrics.joint": ("joint_capacity",),
     "metrics.decisions": (
@@ -111,7 +113,7 @@ _HOME = {
         "viable_decisions",
         "votes",
     ),
-    "metrics.groups": ("group_rates",),
+    "metrics.groups": ("fairness_over_set", "group_rates"),
     "metrics.scores": (
         "cross_entropy",
         "delta_ambiguity",
@@ -131,7 +133,7 @@ _HOME = {
     "predict": ("predict_all",),
     "predictions": ("Predictions",),
     "profiling": ("profile",),
-    "results": ("CapacityResult", "ChannelCapacity", "GroupRates", "JointCapacity", "Profile"),
+    "results": ("CapacityResult", "ChannelCapacity", "GroupMultiplicity", "GroupRates", "JointCapacity", "Profile"),
     "store": ("open_predictions", "save_predictions"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

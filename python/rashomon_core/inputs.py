@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Inputs:
             target = Target(self.target.decisions[samples], scores)
         groups = None
         if self.groups is not None:
-            groups = Groups(np.ascontiguousarray(self.groups.codes[samples]), self.groups.names, self.groups.columns)
+            groups = replace(self.groups, codes=np.ascontiguousarray(self.groups.codes[samples]))
         weights = _pick(self.weights, samples)
         if weights is not None and not weights.any():
             raise UsageError("all sample weights of a split are zero. Fix: choose another selection")

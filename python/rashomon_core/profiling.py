@@ -18,6 +18,7 @@ from . import _cpu
 from .errors import SelectedOnEvaluationWarning, UsageError
 from .inputs import Inputs, check_inputs
 from .metrics import sets
+from .metrics.by_group import NO_REFERENCE, NOT_SCORES, ONE_MODEL
 from .metrics.channel import CapacityRule
 from .metrics.groups import cell_count, group_rates, rates_of
 from .metrics.overview import Overview
@@ -41,9 +42,8 @@ PASS = (
     "viable_prediction_range",
     "score_variance",
 )
-METRICS = (*PASS, "rashomon_capacity", "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness")
+METRICS = (*PASS, "rashomon_capacity", "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness", "groups")
 LOSS_NAMES = ("fidelity", "zero_one", "log_loss", "cross_entropy")
-NO_REFERENCE = "no reference: give a target, or reference='labels', a model id or an array"
 
 
 def profile(
@@ -65,6 +65,8 @@ def profile(
     positive: int = 1,
     missing: str = "refuse",
     fairness_threshold: float | dict[str, float] | None = None,
+    intersect: bool = False,
+    skip_undefined: bool = False,
     ddof: int = 0,
     size: int | None = None,
     threads: int | None = None,
@@ -82,7 +84,7 @@ def profile(
     y : (N,) class indices (or class names), optional
         True labels.
     groups : (N,) or (N, k) any type, optional
-        Protected groups; several columns are crossed.
+        Protected groups; several columns are crossed. Fairness is between them, "groups" is multiplicity inside each.
     reference : "target", "labels", a model id or index, or (N,) array, optional
         What ambiguity and discrepancy compare with; default the target if given, else none. The true labels are never
         the silent default.
@@ -104,6 +106,10 @@ def profile(
     fairness_threshold : float or dict, optional
         A number is the threshold of every ratio, a dict has one by metric name ("equalized_odds_difference"); default
         .8 for the demographic parity ratio only.
+    intersect : bool
+        Of several group columns measure each alone too, and not only their crossing.
+    skip_undefined : bool
+        Take gaps over the groups where they are defined and list the others, instead of leaving them undefined.
     ddof : {0, 1}
         For disagreement rate and score variance.
     size : int, optional
@@ -159,9 +165,15 @@ def profile(
                 raise UsageError(f"fairness_threshold names {name!r}, which is not one of {', '.join(known)}")
     rule = CapacityRule(tol=capacity_tol)
     job = _Job(inputs, names, threshold, positive, fairness_threshold, ddof, size, pool, budget, keep_arrays, rule)
+    job.intersect, job.skip_undefined = bool(intersect), bool(skip_undefined)
     said: list[str] = []
     status = "complete"
     members, chosen, set_facts = None, None, _no_set(view)
+    if inputs.groups is not None and {"fairness", "groups"} & set(names):
+        for name, values in inputs.groups.single:
+            text = f"all samples have the value {values!r} in {name}: gaps over one group say nothing"
+            said.append(text)
+            warnings.warn(text, UserWarning, stacklevel=2)
     reference_facts = as_reference(reference, view, inputs.target, inputs.y)
     if epsilon is not None:
         chosen = as_selection(selection, view.n_samples, seed)
@@ -202,6 +214,8 @@ def profile(
         "threshold": threshold,
         "positive": positive,
         "missing": missing,
+        "intersect": bool(intersect),
+        "skip_undefined": bool(skip_undefined),
         "ddof": ddof,
         "size": size,
         "capacity_tol": float(capacity_tol),
@@ -282,6 +296,7 @@ class _Job:
         self.inputs, self.names, self.threshold, self.positive = inputs, names, threshold, positive
         self.fairness_threshold, self.ddof, self.size = fairness_threshold, ddof, size
         self.threads, self.memory, self.keep_arrays = threads, memory, keep_arrays
+        self.intersect = self.skip_undefined = False
         self.bytes_read = 0
         self.loss_values: Array | None = None  # of all explored models
 
@@ -420,7 +435,8 @@ class _Job:
         elif decisions is not None and samples is not None:
             decisions = decisions[samples]
         references = []
-        wants_reference = {"ambiguity", "discrepancy"} & set(names)
+        inside = "groups" in names and part.groups is not None
+        wants_reference = inside or bool({"ambiguity", "discrepancy"} & set(names))
         if decisions is not None and wants_reference:
             references.append(Reference("reference", decisions, union=True))
         if part.target is not None and {"fidelity", "losses"} & set(names):
@@ -434,15 +450,16 @@ class _Job:
             losses += ["log_loss"] * (part.y is not None)
             losses += ["total_variation", "cross_entropy"] * (part.target is not None)
         pairs = bool({"pairwise_discrepancy", "pairwise_disagreement"} & set(names)) and view.n_models > 1
-        squares = bool({"pairwise_ambiguity", "disagreement_rate", "pairwise_disagreement"} & set(names))
+        squares = inside or bool({"pairwise_ambiguity", "disagreement_rate", "pairwise_disagreement"} & set(names))
         capacity = scores and "rashomon_capacity" in names
         closed = capacity and self.capacity.closed_form(view)  # from the ranges of two classes
+        ranges = inside or closed or bool({"viable_prediction_range", "score_variance"} & set(names))
         groups = part.groups if "fairness" in names else None
         matched = self.size is not None and self.size <= view.n_models
         found = self.visit(
             part,
             Request(
-                ranges=(scores and bool({"viable_prediction_range", "score_variance"} & set(names))) or closed,
+                ranges=scores and ranges,
                 capacity=self.capacity if capacity else None,
                 vote_sums=squares,
                 votes=matched and "pairwise_ambiguity" in names,
@@ -496,9 +513,21 @@ class _Job:
             memory=self.memory,
             threads=self.threads,
             keep_arrays=self.keep_arrays,
+            intersect=self.intersect,
+            skip_undefined=self.skip_undefined,
+            inside=self._absent_inside(scores, decisions is not None) if inside else None,
         )
         numbers = overview.numbers()
         return {**numbers, "arrays": overview.arrays, "rates": rates, "n": view.n_samples}
+
+    def _absent_inside(self, scores: bool, referenced: bool) -> dict[str, str]:
+        """Say what cannot be measured inside each group, or takes being asked for."""
+        absent = {} if referenced else {"ambiguity": NO_REFERENCE}
+        if not scores:
+            return absent | dict.fromkeys(("viable_prediction_range", "rashomon_capacity"), NOT_SCORES)
+        if "rashomon_capacity" not in self.names:
+            absent["rashomon_capacity"] = "rashomon_capacity was not asked for"
+        return absent
 
 
 def _finish(
@@ -512,14 +541,15 @@ def _finish(
         "fidelity": "no target",
         "ambiguity": NO_REFERENCE,
         "discrepancy": NO_REFERENCE,
-        "viable_prediction_range": "the predictions are labels, not scores",
-        "rashomon_capacity": "the predictions are labels, not scores",
-        "score_variance": "the predictions are labels, not scores" if labels else "one model and ddof=1",
-        "disagreement_rate": "one model and ddof=1",
+        "viable_prediction_range": NOT_SCORES,
+        "rashomon_capacity": NOT_SCORES,
+        "score_variance": NOT_SCORES if labels else ONE_MODEL,
+        "disagreement_rate": ONE_MODEL,
         "losses": "neither target nor labels"
         if inputs.target is None
         else "decisions have losses against true labels only; against the target see fidelity",
         "fairness": "no groups" if inputs.groups is None else "not measured",
+        "groups": "no groups",
     }
     results: dict[str, Any] = {
         "shape": {

@@ -17,6 +17,7 @@ from .errors import InvalidInputError, LabelTypeError, UsageError
 from .predictions import MAX_CLASSES, Predictions, _to_numpy
 
 __all__ = [
+    "Column",
     "Groups",
     "Target",
     "as_decisions",
@@ -355,12 +356,44 @@ def as_losses(loss: object, n_models: int | None = None) -> Array:
 
 
 @dataclass(frozen=True)
+class Column:
+    """One of several crossed columns: its own groups, and ``of`` (G,): which of them each crossed group lies in."""
+
+    name: str
+    names: tuple[str, ...]
+    of: Array
+
+
+@dataclass(frozen=True)
 class Groups:
-    """Protected groups: (N,) integer codes into ``names``; several columns are crossed (intersections)."""
+    """Protected groups: (N,) integer codes into ``names``; several columns are crossed (intersections).
+
+    ``parts``: the columns that were crossed, each with its own groups; () when there is only one.
+    """
 
     codes: Array
     names: tuple[str, ...]
     columns: tuple[str, ...]
+    parts: tuple[Column, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name of the column, of several "sex x race"; "groups" where nothing has a name."""
+        return " x ".join(part.name for part in self.parts) or "".join(self.columns) or "groups"
+
+    @property
+    def single(self) -> list[tuple[str, str]]:
+        """Columns that have one value only, each with that value."""
+        own = [(part.name, part.names) for part in self.parts] or [(self.title, self.names)]
+        return [(name, values[0]) for name, values in own if len(values) == 1]
+
+    @property
+    def sizes(self) -> Array:
+        """Samples in each group, (G,) int64; 0 where a split left none."""
+        counts = np.zeros(len(self.names), dtype=np.int64)
+        for rows in _spans(len(self.codes)):
+            counts += np.bincount(self.codes[rows], minlength=len(counts))
+        return counts
 
 
 def as_groups(groups: object, n: int, *, missing: str = "refuse") -> Groups:
@@ -382,19 +415,32 @@ def as_groups(groups: object, n: int, *, missing: str = "refuse") -> Groups:
         raise InvalidInputError("groups have no columns", fix="give one or several values per sample")
     codes: Array | None = None
     names: list[str] = []
+    own: list[tuple[str, list[str], Array]] = []
     for title, column in columns:
         label = title or "groups"
         _one_per_sample(column, n, label)
-        own_codes, own_names = _factorize(column, label, missing)
-        if len(columns) > 1:
-            own_names = [f"{title}={x}" if title else x for x in own_names]
+        if column.ndim != 1:
+            raise InvalidInputError(
+                f"{label} has shape {column.shape}", fix="give each column once, under its own name"
+            )
+        own_codes, plain = _factorize(column, label, missing)
+        own_names = [f"{title}={x}" if title else x for x in plain] if len(columns) > 1 else plain
+        place = np.arange(len(plain))
         if codes is None:
             codes, names = own_codes, own_names
         else:
             used, codes = _cross(codes, own_codes, len(own_names))
             names = [f"{names[u // len(own_names)]}, {own_names[u % len(own_names)]}" for u in used.tolist()]
+            before, place = used // len(plain), used % len(plain)
+            own = [(t, x, of[before]) for t, x, of in own]
+        own.append((title, plain, place))
     assert codes is not None
-    return Groups(np.ascontiguousarray(codes), tuple(names), tuple(t for t, _ in columns if t))
+    for texts, what in (([t for t, _, _ in own], "columns"), (names, "crossed groups")):
+        if len(set(texts)) < len(texts):
+            twice = next(t for i, t in enumerate(texts) if t in texts[:i])
+            raise InvalidInputError(f"two {what} of the groups are named {twice!r}", fix="rename one of them")
+    parts = tuple(Column(t, tuple(x), of.astype(np.int64)) for t, x, of in own) if len(own) > 1 else ()
+    return Groups(np.ascontiguousarray(codes), tuple(names), tuple(t for t, _ in columns if t), parts)
 
 
 def _spans(n: int) -> list[slice]:

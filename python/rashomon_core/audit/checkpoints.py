@@ -237,6 +237,8 @@ class _Checkpoint:
                 positive=self.arena.positive(config["positive"]),
                 missing=config["missing"],
                 fairness_threshold=config["fairness_threshold"],
+                intersect=config["intersect"],
+                skip_undefined=config["skip_undefined"],
                 size=size,
                 seed=config["seed"],
                 keep_arrays=False,

@@ -51,6 +51,8 @@ DEFAULTS: dict[str, Any] = {
     "positive": None,
     "missing": "group",
     "fairness_threshold": None,
+    "intersect": False,  # each protected column alone too, not only their crossing
+    "skip_undefined": False,  # gaps over the groups where they are defined
     "capacity_tol": 1e-6,
     "synthetic": 2000,  # uniform test points
     "seed": 0,
@@ -223,7 +225,8 @@ def _checked(v: dict[str, Any]) -> dict[str, Any]:
     v["synthetic"] = _integer("synthetic", v["synthetic"], 0)
     if v["size"] is not None:
         v["size"] = _integer("size", v["size"], 1)
-    v["relative"] = _flag("relative", v["relative"])
+    for name in ("relative", "intersect", "skip_undefined"):
+        v[name] = _flag(name, v[name])
     v["selection"]["charged"] = _flag("selection.charged", v["selection"]["charged"])
     share = v["selection"]["share"] = _number("selection.share", v["selection"]["share"], 0, 10)
     if share == 0 or (v["selection"]["charged"] and share >= 1):

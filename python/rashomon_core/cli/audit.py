@@ -36,6 +36,9 @@ def audit(
     groups: Annotated[
         str | None, typer.Option(metavar="COLUMN,..", help="Protected columns; several are crossed.")
     ] = None,
+    intersect: Annotated[
+        bool, typer.Option("--intersect", help="Measure each protected column alone too, not only their crossing.")
+    ] = False,
     target: Annotated[
         str | None,
         typer.Option(metavar="FAMILY|MODULE:OBJECT", help="The model under audit: a family to train, or your own."),
@@ -108,6 +111,7 @@ def audit(
         given |= _data(data, label, given)
         flags = {
             "groups": groups,
+            "intersect": intersect or None,
             "target": _target(target),
             "answer": answer,
             "defences": defence,

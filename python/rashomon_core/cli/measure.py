@@ -46,8 +46,14 @@ def measure(
     labels: Annotated[str | None, typer.Option(metavar="FILE", help="True labels.")] = None,
     groups: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE[:COLUMN,..]", help="Protected groups; several are crossed. Repeatable."),
+        typer.Option(metavar="FILE[:COLUMN,..]", help="Protected groups; several columns are crossed. Repeatable."),
     ] = None,
+    intersect: Annotated[
+        bool, typer.Option("--intersect", help="Measure each column of groups alone too, not only their crossing.")
+    ] = False,
+    skip_undefined: Annotated[
+        bool, typer.Option("--skip-undefined", help="Take gaps over the groups where they are defined.")
+    ] = False,
     weights: Annotated[str | None, typer.Option(metavar="FILE", help="Weight of each sample.")] = None,
     reference: Annotated[
         str | None, typer.Option(metavar="WHAT", help="target, labels, a model id, or a FILE of decisions.")
@@ -184,6 +190,8 @@ def measure(
                     positive=index,
                     missing=missing,
                     fairness_threshold=fair,
+                    intersect=intersect,
+                    skip_undefined=skip_undefined,
                     threads=threads,
                     memory=memory,
                     keep_arrays=False,

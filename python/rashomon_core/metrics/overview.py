@@ -14,6 +14,7 @@ from rashomon_core.results import GroupRates
 from rashomon_core.tiles import BLOCK, run
 
 from . import sets
+from .by_group import multiplicity_of
 from .capacity import described
 from .decisions import rate_from_squares
 from .groups import fairness_over_set
@@ -52,6 +53,10 @@ class Overview:
     memory: int
     threads: int
     keep_arrays: bool
+    intersect: bool = False
+    skip_undefined: bool = False
+    #: Why something is not measured inside each group; None: nothing is.
+    inside: dict[str, str] | None = None
     arrays: dict[str, Array] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, Any]:
@@ -155,8 +160,26 @@ class Overview:
                 arrays.update(rashomon_capacity=middle, rashomon_capacity_lower=lower, rashomon_capacity_upper=upper)
         out["losses"] = self._losses(part, found, shares, scale, arrays)
         if rates is not None:
-            out["fairness"] = fairness_over_set(rates, target_rates, self.fairness_threshold)
+            out["fairness"] = lambda: fairness_over_set(
+                rates,
+                target_rates,
+                self.fairness_threshold,
+                model_ids=view.model_ids,
+                skip_undefined=self.skip_undefined,
+                intersect=self.intersect,
+            )
+        if self.inside is not None and part.groups is not None:
+            out["groups"] = self._inside
         return out
+
+    def _inside(self) -> dict[str, Any]:
+        """Return multiplicity inside each group, of each column first where columns are taken alone too."""
+        groups, M = self.part.groups, self.part.view.n_models
+        assert groups is not None
+        whole = multiplicity_of(self.found, groups, self.part.weights, M, ddof=self.ddof, reasons=self.inside)
+        alone = {name: whole.column(name) for name in whole.columns} if self.intersect else {}
+        parts = {**alone, groups.title: whole}
+        return {name: part.to_dict(skip_undefined=self.skip_undefined) for name, part in parts.items()}
 
     def _fits(self, n: int) -> bool:
         return self.keep_arrays or n * 40 < self.memory // 8

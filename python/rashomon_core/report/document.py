@@ -47,6 +47,7 @@ RESULT_NAMES = (
     "disagreement_rate",
     "fairness",
     "fidelity",
+    "groups",
     "losses",
     "pairwise_ambiguity",
     "pairwise_disagreement",

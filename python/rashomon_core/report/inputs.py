@@ -17,7 +17,7 @@ import numpy as np
 from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.results import FAIRNESS
 from rashomon_core.store import describe_input, open_vector
-from rashomon_core.store.tables import TABLES
+from rashomon_core.store.tables import TABLES, open_table
 from rashomon_core.vectors import narrowed
 
 from .document import input_entry
@@ -101,6 +101,8 @@ class Inputs:
         found: dict[str, Any] = {}
         for spec in specs:
             path, select = split_spec(spec)
+            if select is None and (every := _group_columns(path)):
+                select, spec = ",".join(every), f"{path}:{','.join(every)}"
             array = self.vector("groups", spec)
             names = [Path(path).stem] if select is None else [c.strip() for c in select.split(",")]
             columns = [array] if array.ndim == 1 else list(array.T)
@@ -156,6 +158,15 @@ class Inputs:
             return error
         file = self.files[blamed[0]]
         return type(error)(error.what, file=file, where=error.where, value=error.value, fix=error.fix)
+
+
+def _group_columns(path: str) -> list[str]:
+    """Return the columns of a table of several, without the ids; [] for anything else."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in TABLES or not os.path.exists(path):
+        return []
+    columns = [c for c in open_table(path, suffix).columns if c != "sample_id"]
+    return columns if len(columns) > 1 else []
 
 
 # --- options with a form of their own -----------------------------------------------------------------------

@@ -24,7 +24,13 @@ Row = tuple[str, ...]
 MAX_WIDTH = 100
 #: Classes of a table.
 MAX_CLASSES = 10
+#: Groups of a table, and of those named in a line.
+MAX_GROUPS = 20
+MAX_NAMED = 3
 _EXTREMES = ("min", "median", "max")
+_QUANTILES = ("min", "p5", "median", "p95", "max")
+#: Worst of two rates that have gaps of their own.
+_COMBINED = ("equalized_odds", "conditional_use")
 _LOSS_TITLES = {
     "zero_one": "0-1 loss",
     "correct_fidelity": "correct fidelity",
@@ -189,7 +195,8 @@ def _headline_table(results: Results) -> Table:
             continue
         missing = _absent(name, metric)
         if missing is not None:
-            found.append(missing)
+            if name != "groups" or metric != results.get("fairness"):  # what fairness says already
+                found.append(missing)
         elif name in _HEADLINES:
             found.append(_HEADLINES[name](metric))
     return Table(("metric", "value", "notes"), found, numbers=(1,))
@@ -255,23 +262,82 @@ def _loss_table(results: Results) -> Table:
     return Table(("loss", *_EXTREMES, "best model"), found, numbers=(1, 2, 3))
 
 
-def _fairness_table(results: Results) -> Table:
-    """Return smallest, middle and largest value over the models, and the target's."""
+def _fairness_tables(results: Results) -> list[Table]:
+    """Return quantiles over the models and the target's value, and who makes the gaps; each column first if asked."""
+    fairness = results.get("fairness", {})
+    alone = fairness.get("by_column", {})
+    named = [(f"fairness, {name}", part) for name, part in alone.items()]
+    named.append(("fairness, crossed" if alone else "fairness", fairness))
+    return [table for title, part in named for table in (_gap_table(title, part), _pair_table(title, part))]
+
+
+def _gap_table(title: str, fairness: Results) -> Table:
     found: list[Row] = []
     under: list[str] = []
-    for name, gap in results.get("fairness", {}).items():
-        if not isinstance(gap, Mapping):
+    for name, gap in fairness.items():
+        if not isinstance(gap, Mapping) or "median" not in gap:
             continue
-        cells = [number(gap.get(key)) for key in (*_EXTREMES, "target")]
-        found.append((_words(name), *cells))
+        short = _words(name).replace("accuracy equality", "accuracy").replace("difference", "diff.")
+        found.append((short, *(number(gap.get(key)) for key in (*_QUANTILES, "target"))))
         if gap.get("median") is None:
-            under.append(f"{_words(name)}: {gap.get('reason', 'undefined')}")
+            under.append(f"{_words(name)}: {gap.get('reason', 'undefined')}{_where(gap)}")
         elif gap.get("undefined"):
-            under.append(f"{_words(name)}: undefined in {counted(gap['undefined'], 'model')}")
+            under.append(f"{_words(name)}: undefined in {counted(gap['undefined'], 'model')}{_where(gap)}")
         kept = _limit_kept(gap, "models")
         if kept:
             under.append(f"{_words(name)}: {kept}")
-    return Table(("fairness", *_EXTREMES, "target"), found, numbers=(1, 2, 3, 4), under=under)
+    return Table((title, *_QUANTILES, "target"), found, numbers=(1, 2, 3, 4, 5, 6), under=under)
+
+
+def _where(gap: Results) -> str:
+    groups = gap.get("undefined_groups", [])
+    more = ", ..." if len(groups) > MAX_NAMED else ""
+    return f" ({'; '.join(groups[:MAX_NAMED])}{more})" if groups else ""
+
+
+def _pair_table(title: str, fairness: Results) -> Table:
+    """Return the groups with the smallest and the largest rate, of the target and of the model with the widest gap."""
+    found: list[Row] = []
+    for name, gap in fairness.items():
+        if not name.endswith("_difference") or name.startswith(_COMBINED):
+            continue
+        for whom, pair in (("target", gap["pairs"]["target"]), (gap.get("argmax"), gap["pairs"]["argmax"])):
+            if pair is not None:
+                ends = (f"{pair[end]['group']} {number(pair[end]['value'])}" for end in ("smallest", "largest"))
+                found.append((_words(pair["rate"]), str(whom), *ends))
+    _, comma, column = title.partition(", ")
+    return Table((f"widest gaps{comma}{column}", "model", "smallest", "largest"), found)
+
+
+def _inside_tables(results: Results) -> list[Table]:
+    """Return multiplicity inside the groups, one table for each column."""
+    return [_inside_table(name, part) for name, part in results.get("groups", {}).items() if isinstance(part, Mapping)]
+
+
+def _inside_table(name: str, part: Results) -> Table:
+    groups, gaps = part["groups"], part["gaps"]
+    first = "ambiguity" if gaps["ambiguity"]["largest"] is not None else "pairwise_ambiguity"
+    shown = {
+        first: ("ambiguity", percent),
+        "disagreement_rate": ("disagreement", percent),
+        "viable_prediction_range": ("range", number),
+        "rashomon_capacity": ("bits", number),
+    }
+    shown = {key: x for key, x in shown.items() if gaps[key]["largest"] is not None or key == first}
+    found: list[Row] = []
+    for group, entry in list(groups.items())[:MAX_GROUPS]:
+        cells = (show(entry[key].get("value", entry[key].get("mean"))) for key, (_, show) in shown.items())
+        found.append((group, number(entry["n"]), *cells))
+    under = ["ambiguity: pairwise, for there is no reference"] if first != "ambiguity" else []
+    if len(groups) > MAX_GROUPS:
+        found.append((f"... {counted(len(groups) - MAX_GROUPS, 'more group')}: --json", *[""] * (len(shown) + 1)))
+        ends = ((title, gaps[key]) for key, (title, _) in shown.items())
+        under += [f"{title}: most in {gap['largest']}, least in {gap['smallest']}" for title, gap in ends]
+    found.append(("largest - smallest", "", *(show(gaps[key]["difference"]) for key, (_, show) in shown.items())))
+    found.append(("smallest / largest", "", *(number(gaps[key]["ratio"]) for key in shown)))
+    columns = (f"inside groups, {name}" if name != "groups" else "inside groups", "samples")
+    numbers = tuple(range(1, len(shown) + 2))
+    return Table((*columns, *(title for title, _ in shown.values())), found, numbers=numbers, under=under)
 
 
 def _limit_kept(gap: Results, whom: str) -> str:
@@ -286,8 +352,9 @@ def _limit_kept(gap: Results, whom: str) -> str:
 
 
 def tables(results: Results) -> list[Table]:
-    """Return the tables of a measurement: headlines, then per sample, losses, fairness where known."""
-    found = (_headline_table(results), _sample_table(results), _loss_table(results), _fairness_table(results))
+    """Return the tables of a measurement: headlines, then per sample, losses, fairness and groups where known."""
+    found = [_headline_table(results), _sample_table(results), _loss_table(results)]
+    found += [*_fairness_tables(results), *_inside_tables(results)]
     return [table for table in found if table.rows]
 
 
@@ -355,7 +422,17 @@ def sentences(results: Results, noun: str = "model", positive: str | None = None
         text += f" (target {number(ratio['target'])})" if ratio.get("target") is not None else ""
         kept = _limit_kept(ratio, f"{noun}s")
         found.append(text + (f"; {kept}" if kept else "") + ".")
+    for column in list((get("groups") or {}).values())[-1:]:  # the finest
+        gap, rates = column["gaps"]["disagreement_rate"], column["groups"]
+        if gap["difference"]:
+            most, least = (f"{gap[k]} ({percent(_inside(rates[gap[k]]))})" for k in ("largest", "smallest"))
+            found.append(f"The mean disagreement rate is largest within {most} and smallest within {least}.")
     return found
+
+
+def _inside(entry: Results) -> float | None:
+    value: float | None = entry["disagreement_rate"].get("mean")
+    return value
 
 
 # --- printing -----------------------------------------------------------------------------------------------

@@ -60,21 +60,21 @@ def bench_group_rates_against_fairlearn(
     report("rc.group_rates, 1 thread, over fairlearn", seen.over("subject", "fairlearn", models), "times")
 
 
+@pytest.mark.parametrize("count", [4, 1000])
 def bench_multiplicity_by_group(
-    size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]
+    count: int, size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]
 ) -> None:
     """Inside groups costs what one reading costs, and a few passes over vectors."""
     rng = np.random.default_rng(5)
     models, samples = size("GROUP_MODELS"), size("GROUP_SAMPLES")
     labels = rng.integers(0, 2, (models, samples), dtype=np.uint8)
-    for count in (4, 1000):
-        groups = rng.integers(0, count, samples)
-        seen = race(
-            lambda groups=groups: rc.multiplicity_by_group(labels, groups, threads=1),
-            reading=lambda: rc.disagreement_rate(labels, threads=1),
-        )
-        name = f"rc.multiplicity_by_group {models} x {samples} x {count} groups, 1 thread"
-        report(f"{name}, over rc.disagreement_rate", 1 / seen.over("subject", "reading"), "times", 2, at_most=True)
+    groups = rng.integers(0, count, samples)
+    seen = race(
+        lambda: rc.multiplicity_by_group(labels, groups, threads=1),
+        reading=lambda: rc.disagreement_rate(labels, threads=1),
+    )
+    name = f"rc.multiplicity_by_group {models} x {samples} x {count} groups, 1 thread"
+    report(f"{name}, over rc.disagreement_rate", 1 / seen.over("subject", "reading"), "times", 2, at_most=True)
 
 
 def bench_fairness_over_set(size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._cpu import isa_active, isa_available, isa_select
     from .accumulate import MultiplicityAccumulator
     from .audit import Audit, run_audit
+    from .curve_results import EpsilonCurves, SizeCurves
     from .errors import (
         AnswersError,
         InvalidInputError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .extraction.oracle import Oracle
     from .extraction.target import Target
     from .metrics.capacity import channel_capacity, rashomon_capacity
+    from .metrics.curves import epsilon_curves
     from .metrics.decisions import (
         ambiguity,
         ambiguous_samples,
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
         size_matched_max,
         size_matched_pairwise_ambiguity,
     )
+    from .metrics.sizes import size_curves
     from .predict import predict_all
     from .predictions import Predictions
     from .profiling import profile
@@ -78,6 +81,7 @@ _HOME = {
     "_cpu": ("isa_active", "isa_available", "isa_select"),
     "accumulate": ("MultiplicityAccumulator",),
     "audit": ("Audit", "run_audit"),
+    "curve_results": ("EpsilonCurves", "SizeCurves"),
     "errors": (
         "AnswersError",
         "InvalidInputError",
@@ -95,6 +99,7 @@ _HOME = {
     "extraction.oracle": ("Oracle",),
     "extraction.target": ("Target",),
     "metrics.capacity": ("channel_capacity", "rashomon_capacity"),
+    "metrics.curves": ("epsilon_curves",),
     "metrics.joint": ("joint_capacity",),
     "metrics.decisions": (
         "ambiguity",
@@ -128,6 +133,7 @@ _HOME = {
         "size_matched_max",
         "size_matched_pairwise_ambiguity",
     ),
+    "metrics.sizes": ("size_curves",),
     "predict": ("predict_all",),
     "predictions": ("Predictions",),
     "profiling": ("profile",),

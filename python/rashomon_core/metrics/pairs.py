@@ -43,12 +43,17 @@ def pairwise(
     weights: Array | None = None,
     matrix: Array | None = None,
     scale: float | None = None,
+    ranks: Array | None = None,
+    reach: Array | None = None,
 ) -> tuple[float, tuple[int, int]]:
     """Compare all pairs of models; return the largest count (or weight) and the first pair that has it.
 
     ``matrix`` (M, M) is filled when given, with counts (int64) or, where there is a ``scale``, with counts or weights
     divided by it (float64); without it nothing of size M x M is held. With spilled planes blocks of models are read
     as they are needed.
+
+    ``reach`` (M,): entry r is raised to the largest count (or weight) of the model with rank r (M,) and one of lower
+    rank, so that its running maximum is the largest of the models up to each rank.
     """
     M = planes.shape[0]
     size, step = pair_blocks(planes, threads, memory)
@@ -65,7 +70,16 @@ def pairwise(
     tasks = [(i, j) for i in starts for j in starts if j >= i]
     best: list[tuple[float, tuple[int, int]]] = []
 
-    def work(task: tuple[int, int], scratch: Scratch) -> tuple[float, tuple[int, int]]:
+    def later(counts: Array, i: int, j: int) -> list[tuple[Array, Array]]:
+        assert ranks is not None
+        down, across = ranks[i : i + counts.shape[0]], ranks[j : j + counts.shape[1]]
+        first = down[:, None] < across
+        return [
+            (across, np.where(first, counts, 0).max(axis=0)),
+            (down, np.where(first, 0, counts).max(axis=1)),
+        ]
+
+    def work(task: tuple[int, int], scratch: Scratch) -> tuple[float, tuple[int, int], list[tuple[Array, Array]]]:
         i, j = task
         shape = (min(size, M - i), min(size, M - j))
         counts = scratch.array("counts", shape, np.int64 if weights is None else np.float64, zero=True)
@@ -87,9 +101,14 @@ def pairwise(
         at = int(np.argmax(counts))
         a, b = divmod(at, shape[1])
         pair = (i + a, j + b)
-        return float(counts[a, b]), pair if pair[0] <= pair[1] else (pair[1], pair[0])
+        reached = [] if reach is None else later(counts, i, j)
+        return float(counts[a, b]), pair if pair[0] <= pair[1] else (pair[1], pair[0]), reached
 
-    def merge(task: tuple[int, int], found: tuple[float, tuple[int, int]]) -> None:
+    def merge(task: tuple[int, int], result: tuple[float, tuple[int, int], list[tuple[Array, Array]]]) -> None:
+        found = result[:2]
+        for places, most in result[2]:
+            assert reach is not None
+            reach[places] = np.maximum(reach[places], most)
         if not best:
             best.append(found)
         elif found[0] > best[0][0] or (found[0] == best[0][0] and found[1] < best[0][1]):

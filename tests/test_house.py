@@ -41,6 +41,7 @@ ORDER = (
     "metrics.sets",
     "metrics.curves",
     "metrics.sizes",
+    "metrics.resampling",
     "metrics.overview",
     "accumulate",
     "profiling",

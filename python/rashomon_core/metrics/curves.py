@@ -31,7 +31,7 @@ from rashomon_core.tiles import (
     read_block,
     run,
 )
-from rashomon_core.vectors import as_decisions, as_losses, as_reference
+from rashomon_core.vectors import Groups, as_decisions, as_losses, as_reference
 
 from . import sets
 from .channel import CapacityRule
@@ -60,6 +60,7 @@ class CurvePlan:
     most: int | None = None
     pairwise: bool = True
     ranges: bool = True
+    fairness: bool = True
     capacity_at: Array | None = None
     capacity: CapacityRule = field(default_factory=CapacityRule)
     positive: int = 1
@@ -280,7 +281,7 @@ def epsilon_curves_of(
         "discrepancy": NO_REFERENCE,
         "pairwise_discrepancy": "pairwise=False",
         "prediction_range": "not asked for" if scores else "the predictions are labels, not scores",
-        "fairness": "no groups",
+        "fairness": "no groups" if part.groups is None else "not asked for",
         "capacity": "no epsilons were chosen for it" if scores else "the predictions are labels, not scores",
     }
     widths = capacity = None
@@ -322,7 +323,7 @@ class _Walk:
         self.M, self.N, self.threads, self.memory = view.n_models, view.n_samples, threads, memory
         self.w, self.scale = w, float(self.N) if w is None else total(w)
         decisions = decisions_of(view, reference, planned.threshold, memory)
-        groups = part.groups
+        groups = part.groups if planned.fairness else None
         found = visit(
             view,
             Request(
@@ -354,7 +355,7 @@ class _Walk:
                 pairwise(planes, threads=threads, memory=memory, weights=w, ranks=places, reach=self.reach)
         self.fairness = None
         if found.cells is not None and groups is not None:
-            self.fairness = self._fairness(part, found.cells, planned)
+            self.fairness = self._fairness(part, groups, found.cells, planned)
 
     def _planes(self, planes: SpillArray, n_classes: int, decisions: Array | None) -> None:
         """Find where each sample becomes ambiguous, and how often each model differs from those before it."""
@@ -403,9 +404,7 @@ class _Walk:
         # all models agree on the bits behind the last sample
         self.apart = before * (G * GROUP) - same if exact else apart
 
-    def _fairness(self, part: Inputs, cells: Array, planned: CurvePlan) -> dict[str, Any]:
-        groups = part.groups
-        assert groups is not None
+    def _fairness(self, part: Inputs, groups: Groups, cells: Array, planned: CurvePlan) -> dict[str, Any]:
         rates = rates_of(cells[self.order], groups, part.y is not None, planned.positive)
         own = None
         if part.target is not None:

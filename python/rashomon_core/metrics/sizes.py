@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from rashomon_core.inputs import Inputs
 from rashomon_core.tiles import parse_memory, parse_threads
 
 from . import sets
-from .curves import NO_REFERENCE, curve_inputs, decisions_of
+from .curves import NO_REFERENCE, CurvePlan, curve_inputs, decisions_of, epsilon_curves_of
 from .pairs import pairwise
 from .visit import Reference, Request, total, visit
 
-__all__ = ["size_curves", "size_curves_of"]
+__all__ = ["curve_objects", "size_curves", "size_curves_of"]
 
 Array = npt.NDArray[Any]
 #: Sizes that are chosen without being asked for.
@@ -176,3 +177,38 @@ def size_curves_of(
             "pairwise_discrepancy": "it has no closed form, and orders=0",
         },
     )
+
+
+def curve_objects(
+    inputs: Inputs,
+    samples: Array | None,
+    members: Array | None,
+    reference: tuple[str | None, int | None, Array | None],
+    planned: CurvePlan | None,
+    *,
+    threshold: float | None,
+    threads: int,
+    memory: int,
+) -> dict[str, Any]:
+    """Return the JSON objects of the curves of a profile, on some samples.
+
+    ``epsilon_curves`` are of all models, ``size_curves`` of the members of the set; ``planned`` is None without a loss.
+    """
+    name, index, decisions = reference
+    if decisions is not None and samples is not None:
+        decisions = decisions[samples]
+    every = inputs.on(samples)
+    found: dict[str, Any] = {
+        "epsilon_curves": {"value": None, "reason": "no epsilon: the metrics are over all models"},
+        "size_curves": {"value": None, "reason": "the set is empty"},
+    }
+    if planned is not None:
+        planned = replace(planned, threshold=threshold)
+        curves = epsilon_curves_of(every, (name, index, decisions), planned, threads=threads, memory=memory)
+        found["epsilon_curves"] = curves.to_dict()
+    if members is None or members.any():
+        decisions = decisions_of(every.view, (name, index, decisions), threshold, memory)
+        part = inputs.on(samples, members)
+        sized = size_curves_of(part, (name, None, decisions), threshold=threshold, threads=threads, memory=memory)
+        found["size_curves"] = sized.to_dict()
+    return found

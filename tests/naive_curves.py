@@ -40,3 +40,27 @@ def fairness_range(values: ArrayLike) -> tuple[float, float, int]:
     if not defined:
         return float("nan"), float("nan"), len(np.asarray(values))
     return min(defined), max(defined), len(np.asarray(values)) - len(defined)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Replicates
+
+
+def drawn_counts(n: int, seed: int, replicate: int, replicates: int) -> Array:
+    """How often each of n samples is drawn: replicate r has the r-th child of the seed for itself."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(replicates)[replicate])
+    counts = np.zeros(n, dtype=np.int64)
+    for i in rng.integers(0, n, n, dtype=np.uint32).tolist():
+        counts[i] += 1
+    return counts
+
+
+def percentile_interval(values: list[float], level: float) -> tuple[float, float] | None:
+    """Ends of the interval: the smallest values that (1 - level) / 2 and (1 + level) / 2 of the defined ones reach."""
+    defined = sorted(v for v in values if v == v)
+    if not defined:
+        return None
+    ends = []
+    for p in (round((1 - level) / 2, 12), 1 - round((1 - level) / 2, 12)):
+        ends.append(next(v for rank, v in enumerate(defined, 1) if rank / len(defined) >= p or rank == len(defined)))
+    return ends[0], ends[1]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._cpu import isa_active, isa_available, isa_select
     from .accumulate import MultiplicityAccumulator
     from .audit import Audit, run_audit
-    from .curve_results import EpsilonCurves, SizeCurves
+    from .curve_results import Bootstrap, EpsilonCurves, Interval, SizeCurves
     from .errors import (
         AnswersError,
         InvalidInputError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from .extraction.oracle import Oracle
     from .extraction.target import Target
+    from .intervals import bootstrap
     from .metrics.capacity import channel_capacity, rashomon_capacity
     from .metrics.curves import epsilon_curves
     from .metrics.decisions import (
@@ -81,7 +82,7 @@ _HOME = {
     "_cpu": ("isa_active", "isa_available", "isa_select"),
     "accumulate": ("MultiplicityAccumulator",),
     "audit": ("Audit", "run_audit"),
-    "curve_results": ("EpsilonCurves", "SizeCurves"),
+    "curve_results": ("Bootstrap", "EpsilonCurves", "Interval", "SizeCurves"),
     "errors": (
         "AnswersError",
         "InvalidInputError",
@@ -98,6 +99,7 @@ _HOME = {
     ),
     "extraction.oracle": ("Oracle",),
     "extraction.target": ("Target",),
+    "intervals": ("bootstrap",),
     "metrics.capacity": ("channel_capacity", "rashomon_capacity"),
     "metrics.curves": ("epsilon_curves",),
     "metrics.joint": ("joint_capacity",),

@@ -1,15 +1,15 @@
-"""Frozen results of curves and of resampling; nothing but reading off."""
+"""Results of curves and of resampling; nothing but reading off."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EpsilonCurves", "SizeCurves", "listed"]
+__all__ = ["Bootstrap", "EpsilonCurves", "Interval", "SizeCurves", "listed"]
 
 Array = npt.NDArray[Any]
 
@@ -200,3 +200,65 @@ class SizeCurves:
         names = ("ambiguity", "discrepancy", "pairwise_ambiguity", "pairwise_discrepancy")
         columns = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return pd.DataFrame(columns, index=pd.Index(self.sizes, name="size"))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number and its percentile interval over the replicates of a bootstrap.
+
+    Attributes
+    ----------
+    value : float or None
+        Of the samples themselves; None where it is undefined or infinite.
+    low, high : float or None
+        None with a ``reason``.
+    level : float
+    replicates : int
+    undefined : int
+        Replicates that have no value, and take no part.
+    reason : str or None
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    replicates: int
+    undefined: int = 0
+    reason: str | None = None
+
+
+class Bootstrap(Mapping[str, Interval]):
+    """Intervals by the name of their number (:func:`rashomon_core.bootstrap`).
+
+    ``replicates``, ``level`` and ``seed`` are what was asked for, ``profile`` what was measured: its ``results()`` hold
+    the same intervals.
+    """
+
+    def __init__(
+        self, intervals: Mapping[str, Interval], *, replicates: int, level: float, seed: int, profile: Any
+    ) -> None:
+        self._intervals = dict(intervals)
+        self.replicates, self.level, self.seed, self.profile = replicates, level, seed, profile
+
+    def __getitem__(self, name: str) -> Interval:
+        return self._intervals[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._intervals)
+
+    def __len__(self) -> int:
+        return len(self._intervals)
+
+    def __repr__(self) -> str:
+        return f"<Bootstrap of {len(self)} numbers, {self.replicates} replicates>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers by name."""
+        return {name: asdict(item) for name, item in self.items()}
+
+    def to_dataframe(self) -> Any:
+        """Return one row per number; needs pandas."""
+        import pandas as pd
+
+        return pd.DataFrame.from_dict(self.to_dict(), orient="index")

@@ -52,6 +52,9 @@ DEFAULTS: dict[str, Any] = {
     "missing": "group",
     "fairness_threshold": None,
     "capacity_tol": 1e-6,
+    "bootstrap": None,  # replicates of the evaluation samples, for intervals
+    "interval": 0.95,  # their level
+    "curves": False,  # over epsilon and over the size of the set
     "synthetic": 2000,  # uniform test points
     "seed": 0,
 }
@@ -223,6 +226,12 @@ def _checked(v: dict[str, Any]) -> dict[str, Any]:
     v["synthetic"] = _integer("synthetic", v["synthetic"], 0)
     if v["size"] is not None:
         v["size"] = _integer("size", v["size"], 1)
+    if v["bootstrap"] is not None:
+        v["bootstrap"] = _integer("bootstrap", v["bootstrap"], 2)
+    v["interval"] = _number("interval", v["interval"], 0, 1)
+    if v["interval"] in (0, 1):
+        raise UsageError(f"interval={v['interval']}: a level between 0 and 1, such as .95")
+    v["curves"] = _flag("curves", v["curves"])
     v["relative"] = _flag("relative", v["relative"])
     v["selection"]["charged"] = _flag("selection.charged", v["selection"]["charged"])
     share = v["selection"]["share"] = _number("selection.share", v["selection"]["share"], 0, 10)

@@ -317,6 +317,10 @@ class Resampling:
                 rows.append((("disagreement_rate", "mean"), lambda: rate(self.ddof)))
             if M > 1:
                 rows.append((("pairwise_disagreement", "mean"), lambda: rate(1)))
+            else:
+                none = self._shares(np.zeros(self.replicates))
+                self.values["pairwise_disagreement"] = {"mean": none, "max": none}
+                self.values["pairwise_discrepancy"] = {"value": none}
         if found.low is not None:
             names = view.class_names or tuple(str(c) for c in range(view.n_classes))
             for c in range(C):

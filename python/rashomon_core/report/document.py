@@ -45,6 +45,7 @@ RESULT_NAMES = (
     "ambiguity",
     "discrepancy",
     "disagreement_rate",
+    "epsilon_curves",
     "fairness",
     "fidelity",
     "losses",
@@ -55,6 +56,7 @@ RESULT_NAMES = (
     "score_variance",
     "set",
     "shape",
+    "size_curves",
     "viable_prediction_range",
 )
 

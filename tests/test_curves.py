@@ -185,6 +185,7 @@ def test_sets_of_counts(problem: strategies.ErrorCounts, relative: bool, data: s
     for epsilon, size in zip(found.epsilons.tolist(), found.set_size.tolist(), strict=True):
         assert rc.rashomon_mask(errors, epsilon, reference=reference, **options).sum() == size
     assert (np.diff(found.set_size) > 0).all()
+    assert found.base == (base if base is not None else errors.min() if reference is None else errors[reference]) / n
     if not relative:  # the last one has every model
         assert found.set_size[-1] == len(errors)
         least = np.unique(np.maximum(errors - (errors.min() if base is None else base), 0))

@@ -37,7 +37,7 @@ class EpsilonCurves:
     models, samples : int
         How many models were looked at, and on how many samples: the curves depend on both.
     base : float
-        Loss that epsilon is added to (or, ``relative``, multiplied with).
+        Loss that epsilon is added to (``relative``: that 1 + epsilon is multiplied with); of counts their share.
     relative : bool
     reference : str or None
         What ambiguity and discrepancy compare with.

@@ -296,7 +296,7 @@ def epsilon_curves_of(
         set_size=sizes,
         models=M,
         samples=N,
-        base=float(base),
+        base=float(base) / (planned.n or 1),
         relative=planned.relative,
         reference=reference[0],
         order=order,

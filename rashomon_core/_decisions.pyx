@@ -13,6 +13,8 @@ from rashomon_core._cpu cimport RC_BLOCK, RC_GROUP, RC_TALLY, leaves, rc_fold, r
 BLOCK = RC_BLOCK
 #: Groups that models are walked through together.
 TALLY = RC_TALLY
+#: About so many votes are held at a time: they stay in the first-level cache.
+cdef Py_ssize_t _VOTES = 1 << 13
 
 
 cdef inline Py_ssize_t _least(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -179,26 +181,31 @@ def tally(planes, order, n_classes: int, out) -> None:
     cdef const int64_t[::1] o = order
     cdef int64_t[::1] to = out
     cdef Py_ssize_t g, n, k, M = o.shape[0], G = a.shape[1], P = a.shape[2], C = n_classes, bits = 1, used
-    cdef Py_ssize_t first = 1 if C == 2 else 0  # of two classes one has all the votes that the other lacks
-    cdef int64_t together, ones, all_ones
+    cdef Py_ssize_t step = RC_TALLY if C <= 2 else _least(RC_TALLY, 1 + _VOTES // (RC_GROUP * C))
+    cdef int64_t together, like, all_like
+    cdef int32_t *others = NULL
     while M >> bits:
         bits += 1
-    cdef uint64_t[:, :, ::1] counters = np.zeros((C - first, bits, RC_TALLY * 8), dtype=np.uint64)
+    cdef uint64_t[:, ::1] counters = np.zeros((bits, RC_TALLY * 8), dtype=np.uint64)
+    cdef int32_t[::1] votes = np.zeros(1 if C <= 2 else step * RC_GROUP * C, dtype=np.int32)
+    if C > 2:
+        others = &votes[0]
     with nogil:
         g = 0
         while g < G:
-            n = _least(RC_TALLY, G - g)
-            counters[:, :, :] = 0
-            all_ones = 0
+            n = _least(step, G - g)
+            counters[:, :] = 0
+            votes[:] = 0
+            all_like = 0
             used = 0
             for k in range(M):
                 while k >> used:
                     used += 1
-                ones = 0
-                together = t.tally(&a[o[k], g, 0, 0], n, P, first, C, bits, used, &counters[0, 0, 0], &ones)
-                if first:  # votes for class 1 where it says 1, and k minus them where it says 0
-                    to[k] += 2 * together + k * (n * RC_GROUP - ones) - all_ones
-                    all_ones += ones
+                like = 0
+                together = t.tally(&a[o[k], g, 0, 0], &a[o[0], g, 0, 0], n, P, C, bits, used, &counters[0, 0], others, &like)
+                if C <= 2:  # of two classes the other one has all the votes that are left
+                    to[k] += 2 * together + k * (n * RC_GROUP - like) - all_like
+                    all_like += like
                 else:
                     to[k] += together
             g += n

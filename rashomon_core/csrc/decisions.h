@@ -291,36 +291,45 @@ RC_INLINE int64_t RC_(both_counts)(const uint64_t *x, const uint64_t *y, ptrdiff
 #endif
 }
 
-/* Votes as vertical counters: bit b of the votes for class c lies in plane [c - first][b]. Returns how often the models
- * counted so far gave the answers of A (the sum over samples of the votes for A's class), then counts A in; ones, if
- * given, += samples that A puts into the last class. */
-static int64_t RC_(tally)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t first, ptrdiff_t C, ptrdiff_t bits,
-                          ptrdiff_t used, uint64_t *counters, int64_t *ones) {
+/* How often the models counted so far gave the answers of A, summed over the samples; then A is counted in. Models that
+ * decide like R, as most do, are counted in vertical counters: bit b of their number lies in plane b. The answers of the
+ * others are counted one by one in votes [groups * RC_GROUP][C], unless that is NULL (two classes: the counters say it
+ * all). like += samples on which A decides like R. */
+static int64_t RC_(tally)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits,
+                          ptrdiff_t used, uint64_t *counters, int32_t *votes, int64_t *like) {
   assert(groups <= RC_TALLY);
   int64_t total = 0;
   ptrdiff_t words = groups * 8;
   uint64_t own[RC_TALLY * 8];
-  for (ptrdiff_t c = first; c < C; c++) {
-    uint64_t *v = counters + (c - first) * bits * RC_TALLY * 8;
-    for (ptrdiff_t g = 0; g < groups; g++) {
-      for (int w = 0; w < 8; w++) own[g * 8 + w] = ~(uint64_t)0;
-      for (ptrdiff_t p = 0; p < P; p++) {
-        uint64_t flip = (c >> p) & 1 ? 0 : ~(uint64_t)0;
-        for (int w = 0; w < 8; w++) own[g * 8 + w] &= A[(g * P + p) * 8 + w] ^ flip;
+  for (ptrdiff_t g = 0; g < groups; g++) {
+    const uint64_t *a = A + g * P * 8;
+    uint64_t d[8];
+    RC_(difference)(a, R + g * P * 8, P, d);
+    for (int w = 0; w < 8; w++) own[g * 8 + w] = ~d[w];
+    if (!votes) continue;
+    for (int w = 0; w < 8; w++) {
+      int32_t *v = votes + (g * RC_GROUP + w * 64) * C;
+      const uint64_t *x = a + w;
+      for (uint64_t rest = d[w]; rest; rest &= rest - 1) {
+        int b = RC_(lowest_bit)(rest);
+        uint64_t c = (x[0] >> b) & 1;
+        for (ptrdiff_t p = 1; p < P; p++) c |= ((x[p * 8] >> b) & 1) << p;
+        assert((ptrdiff_t)c < C);
+        total += v[b * C + (ptrdiff_t)c]++;
       }
     }
-    if (ones && c == C - 1) *ones += RC_(both_counts)(own, own, groups);
-    for (ptrdiff_t b = 0; b < used; b++) total += RC_(both_counts)(v + b * RC_TALLY * 8, own, groups) << b;
-    for (ptrdiff_t b = 0; b < bits; b++) { /* ripple: own becomes the carry */
-      uint64_t *x = v + b * RC_TALLY * 8, any = 0;
-      for (ptrdiff_t w = 0; w < words; w++) {
-        uint64_t old = x[w];
-        x[w] = old ^ own[w];
-        own[w] &= old;
-        any |= own[w];
-      }
-      if (!any) break;
+  }
+  *like += RC_(both_counts)(own, own, groups);
+  for (ptrdiff_t b = 0; b < used; b++) total += RC_(both_counts)(counters + b * RC_TALLY * 8, own, groups) << b;
+  for (ptrdiff_t b = 0; b < bits; b++) { /* ripple: own becomes the carry */
+    uint64_t *x = counters + b * RC_TALLY * 8, any = 0;
+    for (ptrdiff_t w = 0; w < words; w++) {
+      uint64_t old = x[w];
+      x[w] = old ^ own[w];
+      own[w] &= old;
+      any |= own[w];
     }
+    if (!any) break;
   }
   return total;
 }

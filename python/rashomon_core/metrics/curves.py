@@ -44,8 +44,6 @@ __all__ = ["NO_REFERENCE", "CurvePlan", "curve_inputs", "decisions_of", "epsilon
 
 Array = npt.NDArray[Any]
 NO_REFERENCE = "no reference: give a target, or reference='labels', a model id or an array"
-#: Up to this many classes votes are counted in bit planes.
-COUNTED_CLASSES = 16
 
 
 @dataclass(frozen=True)
@@ -131,8 +129,8 @@ def epsilon_curves(
 
     Notes
     -----
-    O(M N log(M) C / 512) steps of 512 samples for up to 16 classes, O(M N) beyond and with weights; O(M^2 N / 512)
-    for pairwise discrepancy; ranges read the scores once more.
+    O(M N log(M) / 512) steps of 512 samples, one more for each decision unlike the best model's where there are more
+    than two classes, O(M N) with weights; O(M^2 N / 512) for pairwise discrepancy; ranges read the scores once more.
 
     Examples
     --------
@@ -366,7 +364,7 @@ class _Walk:
             against.append(encode_vector(decisions, n_classes))
         against = [np.ascontiguousarray(x) for x in against]
         self.ranks = np.empty((len(against), G * GROUP), dtype=np.int32)
-        exact = self.w is None and n_classes <= COUNTED_CLASSES
+        exact = self.w is None
         weights = np.zeros(G * GROUP)
         weights[: self.N] = 1.0 if self.w is None else self.w
         per = BLOCK // GROUP

@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 cdef extern from "dispatch.h" nogil:
     enum: RC_GROUP
     enum: RC_BLOCK
+    enum: RC_TALLY
     enum: RC_PROBA
     enum: RC_LOG_PROBA
     enum: RC_LOGITS
@@ -67,6 +68,11 @@ cdef extern from "dispatch.h" nogil:
         int64_t (*versus)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, const uint64_t *, uint64_t *) noexcept nogil
         void (*versus_weighted)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, const uint64_t *,
                                 const double *, double *) noexcept nogil
+        void (*first_differing)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, uint64_t *, int32_t,
+                                int32_t *) noexcept nogil
+        int64_t (*tally)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                         uint64_t *, int32_t *, int64_t *) noexcept nogil
+        void (*decode)(const uint64_t *, Py_ssize_t, Py_ssize_t, uint16_t *) noexcept nogil
         void (*votes_u8)(const uint8_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int32_t *, Py_ssize_t) noexcept nogil
         void (*votes_bits)(const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, int32_t *, int32_t *) noexcept nogil
         void (*cell_counts)(const uint64_t *, Py_ssize_t, Py_ssize_t, const uint64_t *, Py_ssize_t, Py_ssize_t,
@@ -86,6 +92,8 @@ cdef extern from "dispatch.h" nogil:
         void (*log_array)(const double *, Py_ssize_t, double *) noexcept nogil
         void (*exp_array)(const double *, Py_ssize_t, double *) noexcept nogil
         void (*sum_lanes)(const double *, const double *, Py_ssize_t, double *) noexcept nogil
+        void (*products)(const double *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t, double *,
+                         Py_ssize_t) noexcept nogil
         void (*distances_f32)(const float *, Py_ssize_t, Py_ssize_t, const double *, double *, double *, double *) noexcept nogil
         void (*distances_f64)(const double *, Py_ssize_t, Py_ssize_t, const double *, double *, double *, double *) noexcept nogil
         float (*read_peak)(const float *, Py_ssize_t) noexcept nogil

@@ -8,9 +8,13 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 
 import numpy as np
 
-from rashomon_core._cpu cimport RC_BLOCK, RC_GROUP, leaves, rc_fold, rc_table
+from rashomon_core._cpu cimport RC_BLOCK, RC_GROUP, RC_TALLY, leaves, rc_fold, rc_table
 
 BLOCK = RC_BLOCK
+#: Groups that models are walked through together.
+TALLY = RC_TALLY
+#: About so many votes are held at a time: they stay in the first-level cache.
+cdef Py_ssize_t _VOTES = 1 << 13
 
 
 cdef inline Py_ssize_t _least(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -132,6 +136,112 @@ def pair_weighted(left, right, weights, out, symmetric: bool = False) -> None:
                     total += rc_fold(lanes)
                     g += m
                 o[i, j] = total
+
+
+def first_differing(planes, order, reference, ranks) -> None:
+    """Write to ``ranks[i]`` the place in ``order`` of the first model that differs from the reference on sample i.
+
+    Parameters
+    ----------
+    planes : (M, G, P, 8) uint64;  order : (m,) int64 indices of models;  reference : (G, P, 8) uint64
+    ranks : (G * 512,) int32
+        Samples on which no model differs get m.
+    """
+    cdef const rc_table *t = leaves()
+    _check_rows(planes)
+    cdef const uint64_t[:, :, :, :] a = planes
+    cdef const int64_t[::1] o = order
+    cdef const uint64_t[:, :, ::1] r = reference
+    cdef int32_t[::1] to = ranks
+    cdef Py_ssize_t g, n, i, k, M = o.shape[0], G = a.shape[1], P = a.shape[2]
+    cdef uint64_t[:, ::1] seen = np.zeros((RC_TALLY, 8), dtype=np.uint64)
+    with nogil:
+        for i in range(G * RC_GROUP):
+            to[i] = <int32_t>M
+        g = 0
+        while g < G and M:
+            n = _least(RC_TALLY, G - g)
+            seen[:, :] = 0
+            for k in range(M):
+                t.first_differing(&a[o[k], g, 0, 0], &r[g, 0, 0], n, P, &seen[0, 0], <int32_t>k, &to[g * RC_GROUP])
+            g += n
+
+
+def tally(planes, order, n_classes: int, out) -> None:
+    """Add to ``out[k]`` the samples on which model ``order[k]`` agrees with each of those before it, all summed.
+
+    Parameters
+    ----------
+    planes : (M, G, P, 8) uint64;  order : (m,) int64;  out : (m,) int64
+        Bits behind the last sample count as class 0: every model agrees there.
+    """
+    cdef const rc_table *t = leaves()
+    _check_rows(planes)
+    cdef const uint64_t[:, :, :, :] a = planes
+    cdef const int64_t[::1] o = order
+    cdef int64_t[::1] to = out
+    cdef Py_ssize_t g, n, k, M = o.shape[0], G = a.shape[1], P = a.shape[2], C = n_classes, bits = 1, used
+    cdef Py_ssize_t step = RC_TALLY if C <= 2 else _least(RC_TALLY, 1 + _VOTES // (RC_GROUP * C))
+    cdef int64_t together, like, all_like
+    cdef int32_t *others = NULL
+    while M >> bits:
+        bits += 1
+    cdef uint64_t[:, ::1] counters = np.zeros((bits, RC_TALLY * 8), dtype=np.uint64)
+    cdef int32_t[::1] votes = np.zeros(1 if C <= 2 else step * RC_GROUP * C, dtype=np.int32)
+    if C > 2:
+        others = &votes[0]
+    with nogil:
+        g = 0
+        while g < G:
+            n = _least(step, G - g)
+            counters[:, :] = 0
+            votes[:] = 0
+            all_like = 0
+            used = 0
+            for k in range(M):
+                while k >> used:
+                    used += 1
+                like = 0
+                together = t.tally(&a[o[k], g, 0, 0], &a[o[0], g, 0, 0], n, P, C, bits, used, &counters[0, 0], others, &like)
+                if C <= 2:  # of two classes the other one has all the votes that are left
+                    to[k] += 2 * together + k * (n * RC_GROUP - like) - all_like
+                    all_like += like
+                else:
+                    to[k] += together
+            g += n
+
+
+def tally_weights(planes, order, n_classes: int, weights, out) -> None:
+    """Add to ``out[k]`` the weight of the samples on which model ``order[k]`` differs from those before it, all summed.
+
+    One sample at a time, for any number of classes; sums as in :func:`pair_weighted`. ``weights`` is (G * 512,)
+    float64 with zeros behind the last sample; ``out`` is (blocks, m) float64, one row for each 4,096 samples.
+    """
+    cdef const rc_table *t = leaves()
+    _check_rows(planes)
+    cdef const uint64_t[:, :, :, :] a = planes
+    cdef const int64_t[::1] o = order
+    cdef const double[::1] w = weights
+    cdef double[:, ::1] to = out
+    cdef Py_ssize_t g, k, i, b, M = o.shape[0], G = a.shape[1], P = a.shape[2], C = n_classes
+    cdef Py_ssize_t per = RC_BLOCK // RC_GROUP
+    cdef uint16_t[::1] own = np.empty(RC_GROUP, dtype=np.uint16)
+    cdef int32_t[:, ::1] votes = np.zeros((RC_GROUP, C), dtype=np.int32)
+    cdef double[:, ::1] lanes = np.zeros((M, 8))
+    with nogil:
+        for g in range(G):
+            votes[:, :] = 0
+            for k in range(M):
+                t.decode(&a[o[k], g, 0, 0], 1, P, &own[0])
+                for i in range(RC_GROUP):
+                    lanes[k, i & 7] += w[g * RC_GROUP + i] * <double>(k - votes[i, own[i]])
+                    votes[i, own[i]] += 1
+            if (g + 1) % per == 0 or g + 1 == G:
+                b = g // per
+                for k in range(M):
+                    to[b, k] += rc_fold(&lanes[k, 0])
+                    for i in range(8):
+                        lanes[k, i] = 0
 
 
 def cell_counts(planes, masks, n_classes: int, out) -> None:

@@ -548,6 +548,47 @@ def block_totals(values, weights=None):
     return out.reshape(blocks, *values.shape[1:])
 
 
+def products(rows, weights, out) -> None:
+    """Write to ``out[b, j, r]`` the sum over the samples of block b (4,096) of ``rows[j, i] * weights[r, i]``.
+
+    Parameters
+    ----------
+    rows : (D, n) float64, rows contiguous, finite;  weights : (R, n) uint8 or float64;  out : (blocks, D, R) float64
+        Every sum runs over the samples in order, so that it is the same bits whatever else is computed with it.
+    """
+    cdef const rc_table *t = leaves()
+    cdef const double[:, ::1] x = rows
+    cdef double[:, :, ::1] o = out
+    cdef Py_ssize_t D = x.shape[0], n = x.shape[1], R = weights.shape[0], b, i, j, l, r, s, w, blocks = o.shape[0]
+    cdef const uint8_t[:, ::1] counts
+    cdef const double[:, ::1] floats
+    cdef bint whole = weights.dtype == np.uint8
+    cdef double[:, ::1] panel = np.zeros((RC_BLOCK, 8))
+    cdef double[:, ::1] part = np.zeros((4, 8))
+    if whole:
+        counts = weights
+    else:
+        floats = weights
+    with nogil:
+        for b in range(blocks):
+            s = b * RC_BLOCK
+            w = _least(RC_BLOCK, n - s)
+            for r in range(0, R, 8):
+                for l in range(8):  # columns behind the last one repeat it
+                    j = _least(r + l, R - 1)
+                    if whole:
+                        for i in range(w):
+                            panel[i, l] = <double>counts[j, s + i]
+                    else:
+                        for i in range(w):
+                            panel[i, l] = floats[j, s + i]
+                for j in range(0, D, 4):
+                    t.products(&x[j, s], n, _least(4, D - j), &panel[0, 0], w, &part[0, 0], 8)
+                    for i in range(_least(4, D - j)):
+                        for l in range(_least(8, R - r)):
+                            o[b, j + i, r + l] = part[i, l]
+
+
 def row_entropies(rows):
     """Return sum_c t log t in nats for each row of an (N, C) float64 array, 0 log 0 = 0, from the library's log."""
     cdef const rc_table *t = leaves()

@@ -222,6 +222,47 @@ def test_versus_counts_marks_and_masks(problem: strategies.LabelProblem, masked:
 
 
 # ----------------------------------------------------------------------------------------------------
+# Models one after another
+
+
+@quick
+@given(
+    problem=strategies.label_matrices(max_samples=1100, max_classes=40, max_models=40, any_layout=False),
+    seed=strategies.seeds(),
+)
+def test_models_one_after_another(problem: tuple[Array, int], seed: int) -> None:
+    labels, n_classes = problem
+    rng = np.random.default_rng(seed)
+    M, n = labels.shape
+    planes, reference = to_planes(labels, n_classes), rng.integers(0, n_classes, n)
+    order = rng.permutation(M)[: rng.integers(1, M + 1)]
+    d = labels[order].astype(np.int64)
+    weights = np.zeros(planes.shape[1] * 512)
+    weights[:n] = rng.exponential(size=n)
+    first = np.full(len(weights), len(order))
+    for k in reversed(range(len(order))):
+        first[:n][d[k] != reference] = k
+    same = np.array([(d[:k] == d[k]).sum() for k in range(len(order))])
+    blocks = -(-planes.shape[1] // 8)
+
+    def run() -> tuple[Array, ...]:
+        ranks = np.full(len(weights), -1, dtype=np.int32)
+        _decisions.first_differing(planes, order, to_planes(reference[None], n_classes)[0], ranks)
+        votes = np.zeros(len(order), dtype=np.int64)
+        _decisions.tally(planes, order, n_classes, votes)
+        apart = np.zeros((blocks, len(order)))
+        _decisions.tally_weights(planes, order, n_classes, weights, apart)
+        return ranks, votes, apart
+
+    for ranks, votes, apart in on_each_isa(run):
+        assert_array_equal(ranks, first)
+        behind = np.arange(len(order)) * (len(weights) - n)  # every model agrees on the bits behind the last sample
+        assert_array_equal(votes, same + behind)
+        terms = np.array([(d[:k] != d[k]).sum(axis=0) for k in range(len(order))]) * weights[:n]
+        assert_array_equal(apart.T, block_totals(terms))
+
+
+# ----------------------------------------------------------------------------------------------------
 # Cells: groups and true labels
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._cpu import isa_active, isa_available, isa_select
     from .accumulate import MultiplicityAccumulator
     from .audit import Audit, run_audit
+    from .curve_results import Bootstrap, EpsilonCurves, Interval, SizeCurves
     from .errors import (
         AnswersError,
         InvalidInputError,
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     )
     from .extraction.oracle import Oracle
     from .extraction.target import Target
+    from .intervals import bootstrap
     from .metrics.by_group import multiplicity_by_group
     from .metrics.capacity import channel_capacity, rashomon_capacity
+    from .metrics.curves import epsilon_curves
     from .metrics.decisions import (
         ambiguity,
         ambiguous_samples,
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
         size_matched_max,
         size_matched_pairwise_ambiguity,
     )
+    from .metrics.sizes import size_curves
     from .predict import predict_all
     from .predictions import Predictions
     from .profiling import profile
@@ -79,6 +83,7 @@ _HOME = {
     "_cpu": ("isa_active", "isa_available", "isa_select"),
     "accumulate": ("MultiplicityAccumulator",),
     "audit": ("Audit", "run_audit"),
+    "curve_results": ("Bootstrap", "EpsilonCurves", "Interval", "SizeCurves"),
     "errors": (
         "AnswersError",
         "InvalidInputError",
@@ -96,7 +101,9 @@ _HOME = {
     "extraction.oracle": ("Oracle",),
     "extraction.target": ("Target",),
     "metrics.by_group": ("multiplicity_by_group",),
+    "intervals": ("bootstrap",),
     "metrics.capacity": ("channel_capacity", "rashomon_capacity"),
+    "metrics.curves": ("epsilon_curves",),
     "metrics.joint": ("joint_capacity",),
     "metrics.decisions": (
         "ambiguity",
@@ -130,6 +137,7 @@ _HOME = {
         "size_matched_max",
         "size_matched_pairwise_ambiguity",
     ),
+    "metrics.sizes": ("size_curves",),
     "predict": ("predict_all",),
     "predictions": ("Predictions",),
     "profiling": ("profile",),

@@ -18,12 +18,15 @@ from . import _cpu
 from .errors import SelectedOnEvaluationWarning, UsageError
 from .inputs import Inputs, check_inputs
 from .metrics import sets
-from .metrics.by_group import NO_REFERENCE, NOT_SCORES, ONE_MODEL
+from .metrics.by_group import NOT_SCORES, ONE_MODEL
 from .metrics.channel import CapacityRule
+from .metrics.curves import CurvePlan
 from .metrics.groups import cell_count, group_rates, rates_of
 from .metrics.overview import Overview
 from .metrics.pairs import farthest_pair
-from .metrics.visit import Reference, Request, Visit, encode_vector, total, visit
+from .metrics.resampling import Resampling, attach, check_replicates
+from .metrics.sizes import curve_objects
+from .metrics.visit import NO_REFERENCE, Reference, Request, Visit, encode_vector, total, visit
 from .predictions import Predictions
 from .results import FAIRNESS, Profile
 from .tiles import parse_memory, parse_threads
@@ -44,6 +47,8 @@ PASS = (
 )
 METRICS = (*PASS, "rashomon_capacity", "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness", "groups")
 LOSS_NAMES = ("fidelity", "zero_one", "log_loss", "cross_entropy")
+#: Points of the curves over epsilon.
+CURVE_POINTS = 200
 
 
 def profile(
@@ -72,6 +77,9 @@ def profile(
     threads: int | None = None,
     memory: int | str | None = None,
     keep_arrays: bool = True,
+    bootstrap: int | None = None,
+    interval: float = 0.95,
+    curves: bool = False,
 ) -> Profile:
     """Measure everything that predictions of many models say about their multiplicity.
 
@@ -124,6 +132,13 @@ def profile(
         Budget such as "2GB"; default a quarter of what is available.
     keep_arrays : bool
         False: per-sample results are only summarised and may go to a temporary file meanwhile.
+    bootstrap : int, optional
+        Replicates of the evaluation samples, drawn with ``seed``, for the percentile intervals of every metric but
+        quantiles: see :func:`rashomon_core.bootstrap`.
+    interval : float
+        Their level.
+    curves : bool
+        With epsilon also ``epsilon_curves`` of all explored models, at most 200 points; and ``size_curves``.
 
     Returns
     -------
@@ -158,6 +173,7 @@ def profile(
         raise UsageError(f"missing={missing!r}. Fix: 'refuse' or 'group'")
     if size is not None and not 1 <= size <= view.n_models:
         raise UsageError(f"size={size} is not between 1 and the {view.n_models} models")
+    check_replicates(bootstrap, interval)
     if isinstance(fairness_threshold, dict):
         known = [f"{name}_{form}" for name in FAIRNESS for form in ("difference", "ratio")]
         for name in fairness_threshold:
@@ -166,6 +182,7 @@ def profile(
     rule = CapacityRule(tol=capacity_tol)
     job = _Job(inputs, names, threshold, positive, fairness_threshold, ddof, size, pool, budget, keep_arrays, rule)
     job.intersect, job.skip_undefined = bool(intersect), bool(skip_undefined)
+    job.bootstrap = None if bootstrap is None else (int(bootstrap), float(interval), seed)
     said: list[str] = []
     status = "complete"
     members, chosen, set_facts = None, None, _no_set(view)
@@ -194,6 +211,25 @@ def profile(
         measured = job.measure(evaluation, members, reference_facts)
     measured.setdefault("n", view.n_samples if evaluation is None else int(evaluation.sum()))
     results = _finish(job, measured, ids, set_facts, names)
+    if curves:
+        planned = None
+        if job.loss_values is not None:
+            losses, n = (job.loss_values, None) if job.errors is None else job.errors
+            planned = CurvePlan(
+                losses=losses,
+                base=losses[job.loss_reference],
+                relative=relative,
+                n=n,
+                most=CURVE_POINTS,
+                pairwise="pairwise_discrepancy" in names,
+                ranges="viable_prediction_range" in names,
+                fairness="fairness" in names,
+                positive=positive,
+            )
+        results |= curve_objects(
+            inputs, evaluation, members, reference_facts, planned, threshold=threshold, threads=pool, memory=budget
+        )
+        job.bytes_read += 2 * view.nbytes
     arrays: dict[str, Array] = measured.get("arrays", {})
     if job.loss_values is not None and members is not None:
         arrays |= {"all_losses": job.loss_values, "loss": job.loss_values[members]}
@@ -220,6 +256,7 @@ def profile(
         "size": size,
         "capacity_tol": float(capacity_tol),
         "seed": seed,
+        "bootstrap": None if bootstrap is None else {"replicates": int(bootstrap), "level": float(interval)},
         "weighted": inputs.weights is not None,
         "kind": view.kind,
         "renormalize": view.renormalize,
@@ -299,6 +336,9 @@ class _Job:
         self.intersect = self.skip_undefined = False
         self.bytes_read = 0
         self.loss_values: Array | None = None  # of all explored models
+        self.errors: tuple[Array, int] | None = None  # the same as counts among so many samples
+        self.loss_reference = 0
+        self.bootstrap: tuple[int, float, int] | None = None  # replicates, level, seed
 
     def visit(self, inputs: Inputs, request: Request, label: str) -> Visit:
         """Read once, with the limits of this call."""
@@ -350,6 +390,7 @@ class _Job:
             errors = found.mismatches["answers"]
             mask = sets.rashomon_mask(errors, epsilon, reference=reference, relative=relative, n=n)
             values: Array = errors / n
+            self.errors = (errors, n)
         else:
             if name == "given":
                 values = as_losses(loss, M).astype(np.float64)
@@ -391,7 +432,7 @@ class _Job:
             "status": "empty" if size == 0 else "singleton" if size == 1 else "ok",
             "split": "all" if chosen is None else "selection",
         }
-        self.loss_values = values
+        self.loss_values, self.loss_reference = values, best
         return mask, facts
 
     def _loss_name(self, loss: object) -> str:
@@ -455,6 +496,7 @@ class _Job:
         closed = capacity and self.capacity.closed_form(view)  # from the ranges of two classes
         ranges = inside or closed or bool({"viable_prediction_range", "score_variance"} & set(names))
         groups = part.groups if "fairness" in names else None
+        again = self.bootstrap is not None
         matched = self.size is not None and self.size <= view.n_models
         found = self.visit(
             part,
@@ -464,7 +506,7 @@ class _Job:
                 vote_sums=squares,
                 votes=matched and "pairwise_ambiguity" in names,
                 agree=decisions if matched and decisions is not None and wants_reference else None,
-                planes=pairs,
+                planes=pairs or (again and bool(references or groups is not None)),
                 references=references,
                 losses=losses,
                 y=part.y,
@@ -484,7 +526,8 @@ class _Job:
         if pairs:
             assert found.planes is not None
             largest = farthest_pair(found.planes, threads=self.threads, memory=self.memory, weights=w)
-            found.planes = None
+            if self.bootstrap is None:
+                found.planes = None
         rates = target_rates = None
         if found.cells is not None and groups is not None:
             rates = rates_of(found.cells, groups, part.y is not None, self.positive)
@@ -518,6 +561,29 @@ class _Job:
             inside=self._absent_inside(scores, decisions is not None) if inside else None,
         )
         numbers = overview.numbers()
+        if self.bootstrap is not None:
+            replicates, level, seed = self.bootstrap
+            compared = {"reference": decisions, "labels": part.y}
+            compared["target"] = None if part.target is None else part.target.decisions
+            resampling = Resampling(
+                part=part,
+                found=found,
+                planes=found.planes,
+                references={name: x for name, x in compared.items() if x is not None},
+                replicates=replicates,
+                level=level,
+                seed=seed,
+                ddof=self.ddof,
+                positive=self.positive,
+                pairs=pairs,
+                rates=rates is not None,
+                losses=bool(losses),
+                threads=self.threads,
+                memory=self.memory,
+            )
+            self.bytes_read += view.nbytes if losses else 0
+            attach(numbers, resampling.intervals())
+        found.planes = None
         return {**numbers, "arrays": overview.arrays, "rates": rates, "n": view.n_samples}
 
     def _absent_inside(self, scores: bool, referenced: bool) -> dict[str, str]:

@@ -242,6 +242,111 @@ static void RC_(versus_weighted)(const uint64_t *A, const uint64_t *R, ptrdiff_t
 #endif
 }
 
+/* --- models one after another ------------------------------------------------------------------------------------- */
+
+/* Index of the lowest bit that is set. */
+RC_INLINE int RC_(lowest_bit)(uint64_t x) {
+#if defined(__GNUC__) || defined(__clang__)
+  return __builtin_ctzll(x);
+#else
+  int b = 0;
+  while (!((x >> b) & 1)) b++;
+  return b;
+#endif
+}
+
+/* Mark with k the samples that differ for the first time: rank[i] = k where A and R differ and seen has no bit yet. */
+static void RC_(first_differing)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, uint64_t *seen,
+                                 int32_t k, int32_t *rank) {
+  for (ptrdiff_t g = 0; g < groups; g++) {
+    uint64_t d[8], any = 0;
+    RC_(difference)(A + g * P * 8, R + g * P * 8, P, d);
+    for (int w = 0; w < 8; w++) {
+      d[w] &= ~seen[g * 8 + w];
+      any |= d[w];
+    }
+    if (!any) continue;
+    for (int w = 0; w < 8; w++) {
+      seen[g * 8 + w] |= d[w];
+      for (uint64_t rest = d[w]; rest; rest &= rest - 1) rank[g * RC_GROUP + w * 64 + RC_(lowest_bit)(rest)] = k;
+    }
+  }
+}
+
+/* Bits set in x & y, words of up to 31 groups. */
+RC_INLINE int64_t RC_(both_counts)(const uint64_t *x, const uint64_t *y, ptrdiff_t groups) {
+#if RC_X86 && RC_LEVEL == 2
+  __m512i total = _mm512_setzero_si512();
+  for (ptrdiff_t g = 0; g < groups; g++)
+    total = _mm512_add_epi64(total, _mm512_popcnt_epi64(_mm512_and_si512(_mm512_loadu_si512((const void *)(x + g * 8)),
+                                                                         _mm512_loadu_si512((const void *)(y + g * 8)))));
+  return _mm512_reduce_add_epi64(total);
+#else
+  uint64_t bytes[8] = {0};
+  int64_t total = 0;
+  for (ptrdiff_t g = 0; g < groups; g++)
+    for (int w = 0; w < 8; w++) bytes[w] += RC_(byte_counts)(x[g * 8 + w] & y[g * 8 + w]);
+  for (int w = 0; w < 8; w++) total += RC_(byte_sum)(bytes[w]);
+  return total;
+#endif
+}
+
+/* How often the models counted so far gave the answers of A, summed over the samples; then A is counted in. Models that
+ * decide like R, as most do, are counted in vertical counters: bit b of their number lies in plane b. The answers of the
+ * others are counted one by one in votes [groups * RC_GROUP][C], unless that is NULL (two classes: the counters say it
+ * all). like += samples on which A decides like R. */
+static int64_t RC_(tally)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits,
+                          ptrdiff_t used, uint64_t *counters, int32_t *votes, int64_t *like) {
+  assert(groups <= RC_TALLY);
+  int64_t total = 0;
+  ptrdiff_t words = groups * 8;
+  uint64_t own[RC_TALLY * 8];
+  for (ptrdiff_t g = 0; g < groups; g++) {
+    const uint64_t *a = A + g * P * 8;
+    uint64_t d[8];
+    RC_(difference)(a, R + g * P * 8, P, d);
+    for (int w = 0; w < 8; w++) own[g * 8 + w] = ~d[w];
+    if (!votes) continue;
+    for (int w = 0; w < 8; w++) {
+      int32_t *v = votes + (g * RC_GROUP + w * 64) * C;
+      const uint64_t *x = a + w;
+      for (uint64_t rest = d[w]; rest; rest &= rest - 1) {
+        int b = RC_(lowest_bit)(rest);
+        uint64_t c = (x[0] >> b) & 1;
+        for (ptrdiff_t p = 1; p < P; p++) c |= ((x[p * 8] >> b) & 1) << p;
+        assert((ptrdiff_t)c < C);
+        total += v[b * C + (ptrdiff_t)c]++;
+      }
+    }
+  }
+  *like += RC_(both_counts)(own, own, groups);
+  for (ptrdiff_t b = 0; b < used; b++) total += RC_(both_counts)(counters + b * RC_TALLY * 8, own, groups) << b;
+  for (ptrdiff_t b = 0; b < bits; b++) { /* ripple: own becomes the carry */
+    uint64_t *x = counters + b * RC_TALLY * 8, any = 0;
+    for (ptrdiff_t w = 0; w < words; w++) {
+      uint64_t old = x[w];
+      x[w] = old ^ own[w];
+      own[w] &= old;
+      any |= own[w];
+    }
+    if (!any) break;
+  }
+  return total;
+}
+
+/* The decisions of whole groups, from their planes. */
+static void RC_(decode)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, uint16_t *out) {
+  for (ptrdiff_t g = 0; g < groups; g++)
+    for (int w = 0; w < 8; w++) {
+      uint16_t *d = out + g * RC_GROUP + w * 64;
+      for (int l = 0; l < 64; l++) d[l] = 0;
+      for (ptrdiff_t p = 0; p < P; p++) {
+        uint64_t word = A[(g * P + p) * 8 + w];
+        for (int l = 0; l < 64; l++) d[l] = (uint16_t)(d[l] | ((word >> l) & 1) << p);
+      }
+    }
+}
+
 /* --- votes and cells ---------------------------------------------------------------------------------------------- */
 
 static void RC_(votes_u8)(const uint8_t *d, ptrdiff_t sd, ptrdiff_t K, ptrdiff_t n, ptrdiff_t C, int32_t *votes, ptrdiff_t ldv) {

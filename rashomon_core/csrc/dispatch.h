@@ -16,6 +16,7 @@
 
 #define RC_GROUP 512      /* samples per group of bit planes */
 #define RC_BLOCK 4096     /* samples per block of a float sum */
+#define RC_TALLY 16       /* most groups of a call of tally */
 
 /* kinds of scores */
 enum { RC_PROBA = 0, RC_LOG_PROBA = 1, RC_LOGITS = 2 };
@@ -89,6 +90,14 @@ typedef struct rc_table {
   /* The same, weighted: adds w of the differing samples to lanes. */
   void (*versus_weighted)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, const uint64_t *mask,
                           const double *w, double *lanes);
+  /* Models one after another: rank[i] = k on the samples where A differs from R as the first one (seen: the others). */
+  void (*first_differing)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, uint64_t *seen, int32_t k,
+                          int32_t *rank);
+  /* Votes of the models so far for the decisions of A, summed; then A is counted in. counters: [bits][RC_TALLY * 8] of
+   * decisions like R's, used: bits that may be set; votes: [groups * RC_GROUP][C] of the others, or NULL. */
+  int64_t (*tally)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits,
+                   ptrdiff_t used, uint64_t *counters, int32_t *votes, int64_t *like);
+  void (*decode)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, uint16_t *out);
   /* votes[c*ldv + i] += models k < K with decision c on sample i, c < C. */
   void (*votes_u8)(const uint8_t *d, ptrdiff_t sd, ptrdiff_t K, ptrdiff_t n, ptrdiff_t C, int32_t *votes, ptrdiff_t ldv);
   void (*votes_bits)(const uint64_t *words, ptrdiff_t sw, ptrdiff_t K, ptrdiff_t n, int32_t *zeros, int32_t *ones);
@@ -116,6 +125,8 @@ typedef struct rc_table {
   void (*exp_array)(const double *x, ptrdiff_t n, double *out);
   /* lanes += w * x; a weight of 0 adds nothing, whatever x; w NULL: weights 1. n < 8: lanes 0..n-1. */
   void (*sum_lanes)(const double *x, const double *w, ptrdiff_t n, double *lanes);
+  /* out[j*ldo + l] = sum over i < n of x[j*ldx + i] * w[i*8 + l], j < rows <= 4, l < 8, in the order of i. */
+  void (*products)(const double *x, ptrdiff_t ldx, ptrdiff_t rows, const double *w, ptrdiff_t n, double *out, ptrdiff_t ldo);
   /* Per sample: total variation, and cross-entropy in nats, of C scores against target probabilities. */
   void (*distances_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, const double *t, double *tv, double *ce, double *work);
   void (*distances_f64)(const double *s, ptrdiff_t n, ptrdiff_t C, const double *t, double *tv, double *ce, double *work);

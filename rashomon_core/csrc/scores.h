@@ -187,6 +187,28 @@ static void RC_(sum_lanes)(const double *x, const double *w, ptrdiff_t n, double
   for (int l = 0; i < n; i++, l++) lanes[l] += w ? (w[i] == 0 ? 0.0 : w[i] * x[i]) : x[i];
 }
 
+/* Four rows at a time with eight columns of weights; each of the 32 sums runs over the samples in order. */
+RC_INLINE void RC_(products_4)(const double *x, ptrdiff_t ldx, ptrdiff_t rows, const double *w, ptrdiff_t n, double *out,
+                               ptrdiff_t ldo) {
+  for (ptrdiff_t l = 0; l < 8; l += VDN) {
+    VD sum[4] = {VD_SET(0), VD_SET(0), VD_SET(0), VD_SET(0)};
+    for (ptrdiff_t i = 0; i < n; i++) {
+      VD v = VD_LOAD(w + i * 8 + l);
+      for (ptrdiff_t j = 0; j < rows; j++) sum[j] = VD_ADD(sum[j], VD_MUL(VD_SET(x[j * ldx + i]), v));
+    }
+    for (ptrdiff_t j = 0; j < rows; j++) VD_STORE(out + j * ldo + l, sum[j]);
+  }
+}
+static void RC_(products)(const double *x, ptrdiff_t ldx, ptrdiff_t rows, const double *w, ptrdiff_t n, double *out,
+                          ptrdiff_t ldo) {
+  switch (rows) { /* constants let the rows unroll */
+    case 1: RC_(products_4)(x, ldx, 1, w, n, out, ldo); break;
+    case 2: RC_(products_4)(x, ldx, 2, w, n, out, ldo); break;
+    case 3: RC_(products_4)(x, ldx, 3, w, n, out, ldo); break;
+    default: RC_(products_4)(x, ldx, 4, w, n, out, ldo); break;
+  }
+}
+
 /* C == 1 holds P(class 1) and is measured as the two-class row (1 - p, p); t then has two columns. work: n * C' doubles. */
 #define RC_DISTANCES(T, NAME)                                                                                          \
   static void RC_(NAME)(const T *s, ptrdiff_t n, ptrdiff_t C, const double *t, double *tv, double *ce, double *work) { \

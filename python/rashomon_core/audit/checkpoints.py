@@ -63,7 +63,7 @@ def assemble(
     limits = {"threads": threads, "memory": memory}
     size = config["size"]
     if size is None:  # sets of different sizes are compared at the size of the smallest
-        sizes = [len(c.measure(None, ["fidelity"], limits).model_ids) for c in made]
+        sizes = [len(c.measure(None, ["fidelity"], limits, whole=False).model_ids) for c in made]
         several = [s for s in sizes if s > 1]  # a set of one says nothing about others
         size = min(several) if several else None
     agreement = _natural_agreement(run, items, widest, evaluation, shape)
@@ -218,8 +218,8 @@ class _Checkpoint:
         if self.groups:
             write_text_atomic(self.folder / "groups.csv", _csv(self.rows, self.groups))
 
-    def measure(self, size: int | None, metrics: Any, limits: dict[str, Any]) -> Profile:
-        """Return the profile of the set at this budget."""
+    def measure(self, size: int | None, metrics: Any, limits: dict[str, Any], *, whole: bool = True) -> Profile:
+        """Return the profile of the set at this budget; ``whole``: with intervals and curves that were asked for."""
         config = self.config
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the profile holds them
@@ -242,6 +242,9 @@ class _Checkpoint:
                 size=size,
                 seed=config["seed"],
                 keep_arrays=False,
+                bootstrap=config["bootstrap"] if whole else None,
+                interval=config["interval"],
+                curves=config["curves"] and whole,
                 **limits,
             )
 

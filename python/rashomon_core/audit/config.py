@@ -54,6 +54,9 @@ DEFAULTS: dict[str, Any] = {
     "intersect": False,  # each protected column alone too, not only their crossing
     "skip_undefined": False,  # gaps over the groups where they are defined
     "capacity_tol": 1e-6,
+    "bootstrap": None,  # replicates of the evaluation samples, for intervals
+    "interval": 0.95,  # their level
+    "curves": False,  # over epsilon and over the size of the set
     "synthetic": 2000,  # uniform test points
     "seed": 0,
 }
@@ -225,8 +228,13 @@ def _checked(v: dict[str, Any]) -> dict[str, Any]:
     v["synthetic"] = _integer("synthetic", v["synthetic"], 0)
     if v["size"] is not None:
         v["size"] = _integer("size", v["size"], 1)
-    for name in ("relative", "intersect", "skip_undefined"):
+    for name in ("relative", "intersect", "skip_undefined", "curves"):
         v[name] = _flag(name, v[name])
+    if v["bootstrap"] is not None:
+        v["bootstrap"] = _integer("bootstrap", v["bootstrap"], 2)
+    v["interval"] = _number("interval", v["interval"], 0, 1)
+    if v["interval"] in (0, 1):
+        raise UsageError(f"interval={v['interval']}: a level between 0 and 1, such as .95")
     v["selection"]["charged"] = _flag("selection.charged", v["selection"]["charged"])
     share = v["selection"]["share"] = _number("selection.share", v["selection"]["share"], 0, 10)
     if share == 0 or (v["selection"]["charged"] and share >= 1):

@@ -72,6 +72,14 @@ def audit(
     selection: Annotated[
         float | None, typer.Option(metavar="SHARE", help="Share of each budget whose answers select the members.")
     ] = None,
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(metavar="R", min=2, help="Intervals from R bootstrap replicates of the evaluation samples."),
+    ] = None,
+    interval: Annotated[float | None, typer.Option(metavar="LEVEL", help="Level of these intervals (.95).")] = None,
+    curves: Annotated[
+        bool, typer.Option("--curves", help="Add curves over epsilon and over the size of the set to the document.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="Seed of everything random.")] = None,
     run: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Run folder; rashomon-runs/DATA-DIGEST if not given.")
@@ -120,6 +128,9 @@ def audit(
             "surrogates": None if surrogates is None else [name.strip() for name in surrogates.split(",")],
             "epsilon": epsilon,
             "selection": selection,
+            "bootstrap": bootstrap,
+            "interval": interval,
+            "curves": curves or None,
             "seed": seed,
         }
         given |= {key: value for key, value in flags.items() if value is not None}

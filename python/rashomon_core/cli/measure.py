@@ -111,12 +111,21 @@ def measure(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 if a capacity is not certified within the tolerance.")
     ] = False,
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(metavar="R", min=2, help="Intervals from R bootstrap replicates of the samples, such as 1000."),
+    ] = None,
+    interval: Annotated[float, typer.Option(metavar="LEVEL", help="Level of these intervals.")] = 0.95,
+    curves: Annotated[
+        bool,
+        typer.Option("--curves", help="Add curves over epsilon and over the size of the set to the JSON document."),
+    ] = False,
     threads: Annotated[int | None, typer.Option(metavar="T", min=1, help="Threads; all processors by default.")] = None,
     memory: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Memory budget, such as 2GB; a quarter of what is free by default."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a drawn selection.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a drawn selection and of the bootstrap.")] = 0,
     checksum: ChecksumOption = False,
     as_json: JsonOption = False,
     output: OutputOption = None,
@@ -195,6 +204,9 @@ def measure(
                     threads=threads,
                     memory=memory,
                     keep_arrays=False,
+                    bootstrap=bootstrap,
+                    interval=interval,
+                    curves=curves,
                 )
         except InvalidInputError as error:
             raise inputs.blame(error) from None

@@ -20,13 +20,12 @@ from rashomon_core.vectors import Groups, as_reference
 
 from .channel import CapacityRule
 from .decisions import rate_from_squares
-from .visit import CHUNK, Reference, Request, Visit, column_of, squares_of, visit
+from .visit import CHUNK, NO_REFERENCE, Reference, Request, Visit, column_of, squares_of, visit
 
 __all__ = ["multiplicity_by_group", "multiplicity_of"]
 
 Array = npt.NDArray[Any]
 NOT_SCORES = "the predictions are labels, not scores"
-NO_REFERENCE = "no reference: give a target, or reference='labels', a model id or an array"
 ONE_MODEL = "one model and ddof=1"
 
 

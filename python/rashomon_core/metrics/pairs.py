@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rashomon_core import _decisions
 from rashomon_core.tiles import BLOCK, GROUP, KEPT_PART, Scratch, SpillArray, run
 
-__all__ = ["farthest_pair", "pair_blocks", "pair_matrix"]
+__all__ = ["farthest_by_rank", "farthest_pair", "pair_blocks", "pair_matrix"]
 
 Array = npt.NDArray[Any]
 #: Fewest and most models of a block of pairs in memory: work enough for a task, counts that stay in the cache.
@@ -121,13 +121,41 @@ def pair_matrix(
     run([(i, j) for i in starts for j in starts if j >= i], work, threads=threads, label="comparing pairs")
 
 
+def farthest_by_rank(
+    planes: SpillArray, ranks: Array, *, threads: int, memory: int, weights: Array | None = None
+) -> Array:
+    """Return (M,) the largest count (or weight) of the model of each rank and one of lower rank; 0 for rank 0.
+
+    ``ranks`` (M,) are 0 .. M - 1; the running maximum is that of the models up to each rank.
+    """
+    M = planes.shape[0]
+    size, step = pair_blocks(planes, threads, memory)
+    comparison = _Comparison(planes, weights, step)
+    starts = range(0, M, size)
+    farthest = np.zeros(M, dtype=comparison.dtype)
+
+    def work(task: tuple[int, int], scratch: Scratch) -> list[tuple[Array, Array]]:
+        rows, columns = (slice(k, min(k + size, M)) for k in task)
+        counts = comparison.ranges(rows, columns, scratch)
+        down, across = ranks[rows], ranks[columns]
+        later = down[:, None] < across
+        return [(across, np.where(later, counts, 0).max(axis=0)), (down, np.where(later, 0, counts).max(axis=1))]
+
+    def merge(task: tuple[int, int], found: list[tuple[Array, Array]]) -> None:
+        for places, most in found:
+            farthest[places] = np.maximum(farthest[places], most)
+
+    run([(i, j) for i in starts for j in starts if j >= i], work, merge, threads=threads, label="comparing pairs")
+    return farthest
+
+
 def farthest_pair(
     planes: SpillArray, *, threads: int, memory: int, weights: Array | None = None
 ) -> tuple[float, tuple[int, int]]:
     """Return the largest count (or weight) of two models, and the first pair (by index) that has it.
 
-    Nothing of size M x M is held; the models in ``planes`` are put in the order of their distances. Time is that of
-    the whole matrix at worst; O(M) comparisons where a few models are far from the rest.
+    Nothing of size M x M is held; while it works, the models in ``planes`` lie in the order of their distances. Time
+    is that of the whole matrix at worst; O(M) comparisons where a few models are far from the rest.
     """
     M = planes.shape[0]
     if M < 2:
@@ -179,6 +207,7 @@ def farthest_pair(
         run([(i, j) for i, j in tasks[:count].tolist()], work, threads=pool, label="comparing pairs")
         near = bound[count:] < best[0]
         tasks, bound, count = tasks[count:][~near], bound[count:][~near], 2 * count
+    planes.reorder(np.argsort(order))
     return best
 
 

@@ -65,23 +65,36 @@ def rashomon_mask(
     >>> rc.rashomon_mask([10, 13, 14], 0.03, n=100)
     array([ True,  True, False])
     """
-    values = as_losses(loss)
     if not (np.isfinite(epsilon) and epsilon >= 0):
         raise UsageError(f"epsilon={epsilon} must be finite and not negative")
+    values = as_losses(loss)
+    base = base_loss(values, reference, reference_loss)
+    keys, limits = limits_of(values, np.array([epsilon], dtype=np.float64), base, relative=relative, n=n)
+    return np.asarray(keys <= limits[0])
+
+
+def base_loss(values: Array, reference: int | None, reference_loss: float | None) -> Any:
+    """Return the loss that epsilon is added to: the best one, a model's, or a stated one."""
     if reference is not None and reference_loss is not None:
         raise UsageError("reference and reference_loss exclude each other")
     if reference is not None and not 0 <= reference < len(values):
         raise UsageError(f"reference model {reference} is not one of 0..{len(values) - 1}")
-    base = values.min() if reference is None else values[reference]
     if reference_loss is not None:
         if not reference_loss == reference_loss:
             raise UsageError("reference_loss is NaN")
-        base = reference_loss
+        return reference_loss
+    return values.min() if reference is None else values[reference]
+
+
+def limits_of(
+    values: Array, epsilons: Array, base: Any, *, relative: bool = False, n: int | None = None
+) -> tuple[Array, Array]:
+    """Return (M,) keys and (E,) limits: model k is in the set of an epsilon when its key is at most the limit."""
     if n is not None:
-        slack = np.floor(epsilon * float(base if relative else n) + 1e-9)
-        return np.asarray(values - base <= slack)
-    limit = float(base) * (1 + epsilon) if relative else float(base) + epsilon
-    return np.asarray(values <= limit + 4 * np.spacing(abs(limit)) if np.isfinite(limit) else values <= limit)
+        return values - base, np.floor(epsilons * float(base if relative else n) + 1e-9)
+    limits = float(base) * (1 + epsilons) if relative else float(base) + epsilons
+    finite = np.isfinite(limits)
+    return values, np.where(finite, limits + 4 * np.spacing(np.abs(np.where(finite, limits, 0.0))), limits)
 
 
 def selection_noise(planes: SpillArray, target: Array, target_decisions: Array, reference: int, errors: Array) -> float:
@@ -130,13 +143,28 @@ def pattern_count(planes: SpillArray, members: Array | None = None) -> tuple[int
 
 def none_of(marked: Array, M: int, m: int) -> Array:
     """Return C(M - a, m) / C(M, m) for integers a: the chance that a random m-subset has none of a marked models."""
+    return none_by_count(M, m)[marked]
+
+
+def none_by_count(M: int, m: int) -> Array:
+    """Return :func:`none_of` for a = 0..M."""
     if not 1 <= m <= M:
         raise UsageError(f"size {m} is not between 1 and the {M} models")
     a = np.arange(M + 1, dtype=np.float64)
     chance = np.ones(M + 1)
     for j in range(m):
         chance *= np.maximum(M - a - j, 0.0) / (M - j)
-    return chance[marked]
+    return chance
+
+
+def histogram(marked: Array, M: int, weights: Array | None = None) -> Array:
+    """Return how many samples (or what weight) have a = 0..M marked models, (M + 1,) float64."""
+    return np.bincount(marked, weights=weights, minlength=M + 1).astype(np.float64)
+
+
+def expected_share(marked: Array, chance_of_none: Array) -> float:
+    """Return the mean of 1 - chance over samples, from their :func:`histogram`."""
+    return float((marked * (1.0 - chance_of_none)).sum() / marked.sum())
 
 
 def size_matched_ambiguity(
@@ -209,6 +237,5 @@ def size_matched_max(values: object, size: int) -> float:
     0.5
     """
     x = np.sort(np.asarray(values, dtype=np.float64))[::-1]
-    M = len(x)
-    chances = none_of(np.arange(M), M, size) - none_of(np.arange(1, M + 1), M, size)
-    return float(np.dot(x, chances))
+    chance = none_by_count(len(x), size)
+    return float(np.dot(x, chance[:-1] - chance[1:]))

@@ -46,6 +46,8 @@ LOSSES = _scores.LOSSES
 MASKED_CELLS = 384
 #: Samples of a per-sample array that are summarised together; a multiple of the 4,096 of a block.
 CHUNK = 1 << 16
+#: Why a metric against a reference is null.
+NO_REFERENCE = "no reference: give a target, or reference='labels', a model id or an array"
 #: Bytes of group counts that are kept whatever the budget.
 SMALL = 1 << 26
 

@@ -45,6 +45,7 @@ RESULT_NAMES = (
     "ambiguity",
     "discrepancy",
     "disagreement_rate",
+    "epsilon_curves",
     "fairness",
     "fidelity",
     "groups",
@@ -56,6 +57,7 @@ RESULT_NAMES = (
     "score_variance",
     "set",
     "shape",
+    "size_curves",
     "viable_prediction_range",
 )
 

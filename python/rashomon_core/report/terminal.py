@@ -144,8 +144,22 @@ def _set_row(metric: Results) -> Row:
     return ("Rashomon set", f"{number(metric.get('size'))} of {number(metric.get('explored'))}", note)
 
 
+def _within(interval: Results | None, show: Callable[[float | None], str]) -> str:
+    """Say an interval: "95 %: 12.1 % to 13.4 %"."""
+    if not interval or interval.get("low") is None or interval.get("high") is None:
+        return ""
+    return f"{100 * interval['level']:.6g} %: {show(interval['low'])} to {show(interval['high'])}"
+
+
+def _interval(metric: Results, name: str) -> Results | None:
+    found: Results | None = (metric.get("intervals") or {}).get(name)
+    return found
+
+
 def _share_row(name: str, metric: Results) -> Row:
     notes = []
+    if within := _within(metric.get("interval"), percent):
+        notes.append(within)
     if metric.get("count") is not None:
         notes.append(counted(metric["count"], "sample"))
     if metric.get("reference") is not None:
@@ -160,7 +174,8 @@ def _share_row(name: str, metric: Results) -> Row:
 
 
 def _fidelity_row(metric: Results) -> Row:
-    note = f"median; {_between(metric, percent)}"
+    within = _within(_interval(metric, "median"), percent)
+    note = "median" + (f" ({within})" if within else "") + f"; {_between(metric, percent)}"
     if metric.get("argmax") is not None:
         note += f"; best {metric['argmax']}"
     return ("fidelity", percent(metric.get("median")), note)
@@ -168,10 +183,11 @@ def _fidelity_row(metric: Results) -> Row:
 
 def _pairs_row(metric: Results) -> Row:
     most = metric.get("max")
+    within = _within(_interval(metric, "mean"), percent)
     return (
         "pairwise disagreement",
         percent(metric.get("mean")),
-        "mean" + (f"; up to {percent(most)}" if most else ""),
+        "mean" + (f" ({within})" if within else "") + (f"; up to {percent(most)}" if most else ""),
     )
 
 
@@ -189,7 +205,8 @@ _HEADLINES: dict[str, Callable[[Results], Row]] = {
 def _headline_table(results: Results) -> Table:
     """Return one line for each number of the whole set, and for each metric that has none."""
     found: list[Row] = []
-    for name in (*_HEADLINES, *(n for n in results if n not in _HEADLINES and n != "shape")):
+    others = (n for n in results if n not in _HEADLINES and n not in ("shape", "epsilon_curves", "size_curves"))
+    for name in (*_HEADLINES, *others):
         metric = results.get(name)
         if metric is None:
             continue
@@ -205,9 +222,12 @@ def _headline_table(results: Results) -> Table:
 def _sample_table(results: Results) -> Table:
     """Return mean and quantiles over the samples."""
     found: list[Row] = []
+    under: list[str] = []
 
     def add(name: str, metric: Results, show: Callable[[float | None], str]) -> None:
         found.append((name, *(show(metric.get(key)) for key in ("mean", "p50", "p95", "max"))))
+        if within := _within(_interval(metric, "mean"), show):
+            under.append(f"{name}: mean, {within}")
 
     rate = results.get("disagreement_rate")
     if rate and _absent("", rate) is None:
@@ -232,7 +252,7 @@ def _sample_table(results: Results) -> Table:
                 found.append((f"... {counted(len(classes) - MAX_CLASSES, 'more class')}: --json", "", "", "", ""))
         if metric.get("true_class"):
             add(f"{title}, true class", metric["true_class"], number)
-    under = [_certificate(capacity)] if capacity and _absent("", capacity) is None else []
+    under += [_certificate(capacity)] if capacity and _absent("", capacity) is None else []
     return Table(("per sample", "mean", "median", "p95", "max"), found, numbers=(1, 2, 3, 4), under=under)
 
 
@@ -250,6 +270,7 @@ def _certificate(capacity: Results) -> str:
 def _loss_table(results: Results) -> Table:
     """Return smallest, middle and largest loss over the models."""
     found: list[Row] = []
+    under: list[str] = []
     for name, loss in results.get("losses", {}).items():
         if not isinstance(loss, Mapping):
             continue
@@ -259,7 +280,9 @@ def _loss_table(results: Results) -> Table:
 
         best = loss.get("argmin") or loss.get("argmax") or ""
         found.append((_LOSS_TITLES.get(name, _words(name)), *(show(loss.get(k)) for k in _EXTREMES), str(best)))
-    return Table(("loss", *_EXTREMES, "best model"), found, numbers=(1, 2, 3))
+        if within := _within(_interval(loss, "median"), number):
+            under.append(f"{_LOSS_TITLES.get(name, _words(name))}: median, {within}")
+    return Table(("loss", *_EXTREMES, "best model"), found, numbers=(1, 2, 3), under=under)
 
 
 def _fairness_tables(results: Results) -> list[Table]:

@@ -87,7 +87,6 @@ static double RC_(information)(RC_(sample) *w, const double *p, const double *lq
  * returns the mutual information sum_k p_k D_k. */
 static double RC_(mixture)(RC_(sample) *w, const double *p, double *q, double *lq) {
   ptrdiff_t Cp = (w->live + 7) / 8 * 8;
-  RC_(ahead)(w, 16);
   RC_(mix)(w, p, q);
   RC_(logs)(q, Cp, lq);
   return RC_(information)(w, p, lq);
@@ -289,7 +288,6 @@ static void RC_(enter)(RC_(sample) *w, ptrdiff_t slot) {
   if (low > 0.0) t = low;
   for (ptrdiff_t k = 0; k < w->a; k++) w->p[k] *= 1.0 - t;
   w->p[at] += t;
-  RC_(ahead)(w, 16);
   RC_(mix)(w, w->p, w->q);
   if (seen == t) RC_SWAP(w->lq, w->lq2);
   else RC_(logs)(w->q, Cp, w->lq);
@@ -585,8 +583,6 @@ static ptrdiff_t RC_(capacity)(const void *rows, int wide, ptrdiff_t stride, ptr
     ptrdiff_t m = n - i < strip ? n - i : strip;
     if (wide) RC_(spread_f64)((const double *)rows + i * C, stride, M, m * C, copy, w.ld);
     else RC_(spread_f32)((const float *)rows + i * C, stride, M, m * C, copy, w.ld);
-    ptrdiff_t after = n - i - m < strip ? n - i - m : strip;
-    RC_(expect)(&w, (const char *)rows + (i + m) * C * item, stride * item, M, after * C * item);
     for (ptrdiff_t j = 0; j < m; j++) {
       w.x = copy + j * C * w.ld;
       w.rows = (const char *)rows + (i + j) * C * item;

@@ -87,43 +87,7 @@ typedef struct {
   double *q, *lq, *q2, *lq2;
   double lower, allowance;
   int32_t scans, steps;
-  const char *soon; /* see expect */
-  ptrdiff_t soon_run, soon_step, soon_at, soon_models;
 } RC_(sample);
-
-/* --- reading ahead -------------------------------------------------------------------------------------------- */
-
-/* Bytes of a strip up to which its lines are asked for while the one before is being solved; longer ones would drive
- * from the caches what is in use. */
-#define RC_AHEAD (1 << 20)
-
-/* What is read next: `bytes` of each of M models, `stride` bytes apart. They come from as many places as there are models,
- * in runs so short that no hardware sees them coming, so they are asked for here, a few lines at a time between pieces of
- * arithmetic: memory and arithmetic take turns no longer. */
-static void RC_(expect)(RC_(sample) *w, const char *rows, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t bytes) {
-  w->soon = rows;
-  w->soon_run = bytes;
-  w->soon_step = stride;
-  w->soon_at = 0;
-  w->soon_models = bytes > 0 && M * bytes <= RC_AHEAD ? M : 0;
-}
-
-static void RC_(ahead)(RC_(sample) *w, int lines) {
-  ptrdiff_t at = w->soon_at, models = w->soon_models;
-  const char *p = w->soon;
-  for (; lines > 0 && models > 0; lines--) {
-    RC_PREFETCH(p + at);
-    at += 64;
-    if (at < w->soon_run) continue;
-    RC_PREFETCH(p + w->soon_run - 1); /* the run may end in one line more */
-    p += w->soon_step;
-    at = 0;
-    models--;
-  }
-  w->soon = p;
-  w->soon_at = at;
-  w->soon_models = models;
-}
 
 static void *RC_(carve)(char **at, size_t bytes) {
   void *p = *at;
@@ -200,21 +164,17 @@ RC_INLINE void RC_(survey_classes)(RC_(sample) *w, const int n, ptrdiff_t c, ptr
     sum[i] = high[i] = VF_SET(0.0f);
     low[i] = VF_SET(INFINITY);
   }
-  for (ptrdiff_t tile = l; tile < Mp; tile += 128) {
-    ptrdiff_t end = tile + 128 < Mp ? tile + 128 : Mp;
-    for (ptrdiff_t k = tile; k < end; k += 16) {
-      const float *x = w->x + c * ld + k;
-      VF row = before ? VF_LOAD(before + k) : VF_SET(0.0f);
-      for (int i = 0; i < n; i++) {
-        VF y = VF_LOAD(x + i * ld);
-        row = VF_ADD(row, y);
-        sum[i] = VF_ADD(sum[i], y);
-        low[i] = VF_MIN(y, low[i]);
-        high[i] = VF_MAX(y, high[i]);
-      }
-      VF_STORE(rows + k, row);
+  for (ptrdiff_t k = l; k < Mp; k += 16) {
+    const float *x = w->x + c * ld + k;
+    VF row = before ? VF_LOAD(before + k) : VF_SET(0.0f);
+    for (int i = 0; i < n; i++) {
+      VF y = VF_LOAD(x + i * ld);
+      row = VF_ADD(row, y);
+      sum[i] = VF_ADD(sum[i], y);
+      low[i] = VF_MIN(y, low[i]);
+      high[i] = VF_MAX(y, high[i]);
     }
-    RC_(ahead)(w, 6);
+    VF_STORE(rows + k, row);
   }
   for (int i = 0; i < n; i++) {
     float *at = w->lanes + 16 * (c + i) + l;
@@ -304,7 +264,7 @@ static void RC_(normalise)(RC_(sample) *w) {
 #define RC_OVER_CLASSES(SET, TERM)                                                  \
   for (ptrdiff_t from = 0; from < w->live; from += RC_CLASSES) {                    \
     ptrdiff_t to = w->live - from < RC_CLASSES ? w->live : from + RC_CLASSES, k = 0; \
-    for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) { RC_SUM_CLASSES(4, SET, TERM); RC_(ahead)(w, 4); } \
+    for (; k + 4 * VFN <= w->Mp; k += 4 * VFN) RC_SUM_CLASSES(4, SET, TERM);        \
     for (; k < w->Mp; k += VFN) RC_SUM_CLASSES(1, SET, TERM);                       \
   }
 
@@ -405,7 +365,6 @@ static void RC_(settle)(RC_(sample) *w, ptrdiff_t from) {
 
 /* D = h - sum_c z log q of all slots; returns the first slot with the largest. */
 static ptrdiff_t RC_(divergences)(RC_(sample) *w, const double *lq) {
-  RC_(ahead)(w, 16);
   double top[VDN], best;
   VD high = VD_SET(-INFINITY);
   ptrdiff_t i = 0;

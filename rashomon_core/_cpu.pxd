@@ -58,6 +58,7 @@ cdef extern from "dispatch.h" nogil:
         Py_ssize_t (*decide_bits_f32)(const float *, Py_ssize_t, Py_ssize_t, const rc_rule *, const rc_bounds *,
                                       uint64_t *) noexcept nogil
         Py_ssize_t (*narrow)(const void *, int, Py_ssize_t, uint64_t, uint8_t *, uint16_t *) noexcept nogil
+        Py_ssize_t (*planes_u8)(const uint8_t *, Py_ssize_t, uint64_t, Py_ssize_t, uint64_t *) noexcept nogil
         void (*encode_u8)(const uint8_t *, Py_ssize_t, Py_ssize_t, uint64_t *) noexcept nogil
         void (*encode_u16)(const uint16_t *, Py_ssize_t, Py_ssize_t, uint64_t *) noexcept nogil
         void (*half_to_float)(const uint16_t *, Py_ssize_t, float *) noexcept nogil

@@ -15,7 +15,7 @@ import numpy as np
 
 from rashomon_core._cpu cimport (
     RC_BLOCK, RC_CHECK_FINITE, RC_CHECK_LOG, RC_CHECK_NONE, RC_CHECK_NONNEGATIVE, RC_CHECK_PROBA, RC_CUT_ABOVE,
-    RC_CUT_FROM, RC_CUT_NONE, RC_GROUP, RC_LOG_PROBA, RC_LOGITS, RC_PROBA, leaves, rc_bounds, rc_cell32, rc_cell64, rc_fold, rc_rule, rc_table,
+    RC_CUT_FROM, RC_CUT_NONE, RC_GROUP, RC_LOG_PROBA, RC_LOGITS, RC_PROBA, RC_U8, leaves, rc_bounds, rc_cell32, rc_cell64, rc_fold, rc_rule, rc_table,
 )
 
 from rashomon_core._encode import KIND_CODES, group_count, plane_count, type_code
@@ -223,14 +223,52 @@ cdef class TilePass:
         cdef uint64_t *ps = <uint64_t *>_data(plane_scratch)
         cdef bint conv = convert
         cdef const rc_table *t = leaves()
+        # bytes of labels of which only planes are wanted go straight there, model by model: in long runs
+        cdef bint straight = (type == RC_U8 and not self.wide and self.votes == NULL and self.d8 == NULL
+                              and self.weights == NULL)
         with nogil:
-            ok = self._run(t, data, stride, m, n, C, itemsize, type, half, double_in, conv, strip, piece, K,
-                           grouped, cp, fs, ds, ls, d8, d16, ps, first_model, first_sample)
+            if straight:
+                ok = self._planes(t, <const uint8_t *>data, stride, m, n, strip, ps, first_model, first_sample)
+            else:
+                ok = self._run(t, data, stride, m, n, C, itemsize, type, half, double_in, conv, strip, piece, K,
+                               grouped, cp, fs, ds, ls, d8, d16, ps, first_model, first_sample)
         return ok
 
     cdef bint plain(self):
         """Scores are used as they are."""
         return self.kind == RC_PROBA and not self.renormalize
+
+    cdef bint _planes(self, const rc_table *t, const uint8_t *labels, Py_ssize_t stride, Py_ssize_t m, Py_ssize_t n,
+                      Py_ssize_t strip, uint64_t *scratch, Py_ssize_t m0, Py_ssize_t n0) noexcept nogil:
+        """Check, encode and compare labels of one byte."""
+        cdef Py_ssize_t k, i, w
+        cdef uint64_t *p = scratch
+        for k in range(m):
+            i = 0
+            while i < n:
+                w = _least(strip, n - i)
+                if self.planes != NULL:
+                    p = self.planes + (m0 + k) * self.plane_stride + (n0 + i) // RC_GROUP * self.P * 8
+                if t.planes_u8(labels + k * stride + i, w, self.n_classes, self.P, p) >= 0:
+                    return False
+                self._compare(t, p, m0 + k, n0 + i, w)
+                i += w
+        return True
+
+    cdef void _compare(self, const rc_table *t, const uint64_t *p, Py_ssize_t model, Py_ssize_t at,
+                       Py_ssize_t w) noexcept nogil:
+        """Compare the planes of a model on samples at..at+w with the references."""
+        cdef Py_ssize_t r, g0 = at // RC_GROUP, groups = (w + RC_GROUP - 1) // RC_GROUP
+        cdef Py_ssize_t G = self.groups, P = self.P, M = self.n_models
+        for r in range(self.n_refs):
+            if self.weights != NULL:
+                t.versus_weighted(p, self.refs + (r * G + g0) * P * 8, groups, P,
+                                  NULL if self.masks == NULL else self.masks + (r * G + g0) * 8,
+                                  self.weights + at, self.mismatch_lanes + (r * M + model) * 8)
+            self.mismatches[r * M + model] += t.versus(
+                p, self.refs + (r * G + g0) * P * 8, groups, P,
+                NULL if self.masks == NULL else self.masks + (r * G + g0) * 8,
+                NULL if self.unions == NULL else self.unions + (r * G + g0) * 8)
 
     cdef bint _run(self, const rc_table *t, const void *data, Py_ssize_t stride, Py_ssize_t m, Py_ssize_t n,
                    Py_ssize_t C, Py_ssize_t itemsize, int type, bint half, bint double_in, bint convert,
@@ -452,7 +490,7 @@ cdef class TilePass:
                        Py_ssize_t m0, Py_ssize_t kk, Py_ssize_t at, Py_ssize_t w) noexcept nogil:
         """Use the decisions of kk models on samples at..at+w (whole groups)."""
         cdef Py_ssize_t k, r, j, g0 = at // RC_GROUP, groups = (w + RC_GROUP - 1) // RC_GROUP
-        cdef Py_ssize_t S = self.n_samples, G = self.groups, P = self.P, M = self.n_models
+        cdef Py_ssize_t S = self.n_samples, P = self.P
         cdef uint64_t *p
         cdef uint64_t *words = <uint64_t *>d8
         for k in range(kk):
@@ -470,15 +508,7 @@ cdef class TilePass:
                     t.encode_u16(d16 + k * width, w, P, p)
                 else:
                     t.encode_u8(d8 + k * width, w, P, p)
-                for r in range(self.n_refs):
-                    if self.weights != NULL:
-                        t.versus_weighted(p, self.refs + (r * G + g0) * P * 8, groups, P,
-                                          NULL if self.masks == NULL else self.masks + (r * G + g0) * 8,
-                                          self.weights + at, self.mismatch_lanes + (r * M + m0 + k) * 8)
-                    self.mismatches[r * M + m0 + k] += t.versus(
-                        p, self.refs + (r * G + g0) * P * 8, groups, P,
-                        NULL if self.masks == NULL else self.masks + (r * G + g0) * 8,
-                        NULL if self.unions == NULL else self.unions + (r * G + g0) * 8)
+                self._compare(t, p, m0 + k, at, w)
             if self.d8 != NULL:
                 memcpy(self.d8 + (m0 + k) * S + at, d8 + k * width, w)
             if self.d16 != NULL:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from rashomon_core import _cpu, _encode
+from rashomon_core import _cpu, _encode, _scores
 
 Array = NDArray[Any]
 quick = settings(deadline=None, max_examples=40)
@@ -188,6 +188,48 @@ def test_encode_at_the_ends_of_words_and_groups(n: int, n_classes: int) -> None:
 
     for out in on_each_isa(run):
         assert_array_equal(out, expected)
+
+
+@quick
+@given(
+    n=strategies.sample_counts(9000),
+    n_classes=strategies.class_counts(256),
+    stored=st.booleans(),
+    bad=st.booleans(),
+    seed=strategies.seeds(),
+)
+def test_a_pass_over_bytes_writes_planes_counts_and_refuses(
+    n: int, n_classes: int, stored: bool, bad: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, n_classes, (3, n), dtype=np.uint8)
+    reference = rng.integers(0, n_classes, n, dtype=np.uint8)
+    P = _encode.plane_count(n_classes)
+    expected = planes_by_definition(labels, P)
+    refused = bad and n_classes < 256
+    if refused:
+        labels[rng.integers(3), rng.integers(n)] = rng.integers(n_classes, 256)
+
+    def run() -> tuple[bool, Array, Array]:
+        planes = np.full(expected.shape, 2**64 - 1, dtype=np.uint64)
+        mismatches = np.zeros((1, 3), dtype=np.int64)
+        tile = _scores.TilePass(
+            n_samples=n,
+            columns=0,
+            n_classes=n_classes,
+            n_models=3,
+            kind="labels",
+            planes=planes if stored else None,
+            references=planes_by_definition(reference[None], P),
+            mismatches=mismatches,
+        )
+        return tile.update(labels, 0, 0), planes, mismatches
+
+    for sound, planes, mismatches in on_each_isa(run):
+        assert sound is not refused
+        if not refused:
+            assert_array_equal(mismatches[0], (labels != reference).sum(axis=1))
+            assert_array_equal(planes, expected if stored else np.full_like(planes, 2**64 - 1))
 
 
 # ----------------------------------------------------------------------------------------------------

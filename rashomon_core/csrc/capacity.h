@@ -9,57 +9,87 @@
 
 /* --- the active set ------------------------------------------------------------------------------------------- */
 
-RC_INLINE double RC_(dot)(const double *a, const double *b, ptrdiff_t n) { /* n a multiple of 8 */
-  double s[8] = {0};
-  for (ptrdiff_t j = 0; j < n; j += 8)
-    for (int l = 0; l < 8; l++) s[l] += a[j + l] * b[j + l];
+/* Adds eight lanes as rc_fold does. */
+RC_INLINE double RC_(fold)(const VD *s) {
+#if RC_X86
+#if RC_LEVEL == 2
+  __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(s[0]), _mm512_extractf64x4_pd(s[0], 1));
+  __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+#elif RC_LEVEL == 1
+  __m256d four = _mm256_add_pd(s[0], s[1]);
+  __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+#else
+  __m128d two = _mm_add_pd(_mm_add_pd(s[0], s[2]), _mm_add_pd(s[1], s[3]));
+#endif
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+#else
   return rc_fold(s);
+#endif
 }
 
-/* out[k] = a . row k of b, k < rows: four rows at a time, each summed as dot does. */
-static void RC_(dots)(const double *a, const double *b, ptrdiff_t ld, ptrdiff_t rows, ptrdiff_t n, double *out) {
-  ptrdiff_t k = 0;
-  for (; k + 4 <= rows; k += 4, b += 4 * ld) {
-    VD s[4][8 / VDN];
-    double lanes[8];
-    for (int i = 0; i < 4; i++)
-      for (int l = 0; l < 8 / VDN; l++) s[i][l] = VD_SET(0.0);
-    for (ptrdiff_t j = 0; j < n; j += 8)
-      for (int l = 0; l < 8 / VDN; l++) {
-        VD x = VD_LOAD(a + j + l * VDN);
-        for (int i = 0; i < 4; i++) s[i][l] = VD_ADD(s[i][l], VD_MUL(x, VD_LOAD(b + i * ld + j + l * VDN)));
-      }
-    for (int i = 0; i < 4; i++) {
-      for (int l = 0; l < 8 / VDN; l++) VD_STORE(lanes + l * VDN, s[i][l]);
-      out[k + i] = rc_fold(lanes);
+/* out[i] = a . row i of b, i < rows <= 4, n a multiple of 8. */
+RC_INLINE void RC_(dots_of)(const int rows, const double *a, const double *b, ptrdiff_t ld, ptrdiff_t n, double *out) {
+  VD s[4][8 / VDN];
+  for (int i = 0; i < rows; i++)
+    for (int l = 0; l < 8 / VDN; l++) s[i][l] = VD_SET(0.0);
+  for (ptrdiff_t j = 0; j < n; j += 8)
+    for (int l = 0; l < 8 / VDN; l++) {
+      VD x = VD_LOAD(a + j + l * VDN);
+      for (int i = 0; i < rows; i++) s[i][l] = VD_ADD(s[i][l], VD_MUL(x, VD_LOAD(b + i * ld + j + l * VDN)));
     }
-  }
-  for (; k < rows; k++, b += ld) out[k] = RC_(dot)(a, b, n);
+  for (int i = 0; i < rows; i++) out[i] = RC_(fold)(s[i]);
 }
 
-static void RC_(logs)(const double *q, ptrdiff_t live, ptrdiff_t n, double *lq) {
-  for (ptrdiff_t c = 0; c < n; c++) lq[c] = c < live && q[c] > 0.0 ? q[c] : 1.0;
-  RC_(log_array)(lq, n, lq);
+RC_INLINE double RC_(dot)(const double *a, const double *b, ptrdiff_t n) {
+  double out;
+  RC_(dots_of)(1, a, b, 0, n, &out);
+  return out;
+}
+
+/* out[k] = a . row k of b, k < rows. */
+static void RC_(dots)(const double *a, const double *b, ptrdiff_t ld, ptrdiff_t rows, ptrdiff_t n, double *out) {
+  for (; rows >= 4; rows -= 4, b += 4 * ld, out += 4) RC_(dots_of)(4, a, b, ld, n, out);
+  if (rows == 3) RC_(dots_of)(3, a, b, ld, n, out);
+  else if (rows == 2) RC_(dots_of)(2, a, b, ld, n, out);
+  else if (rows == 1) RC_(dots_of)(1, a, b, ld, n, out);
+}
+
+/* Logarithms of a mixture; 0 where it is 0 or next to it, which RC_(cover) sees to. Zeros follow the last live class. */
+static void RC_(logs)(const double *q, ptrdiff_t n, double *lq) {
+  for (ptrdiff_t c = 0; c < n; c++) lq[c] = RC_(log_normal)(q[c] >= 0x1p-1022 ? q[c] : 1.0, 0.0);
+}
+
+static void RC_(mix)(const RC_(sample) *w, const double *p, double *q) {
+  for (ptrdiff_t c = 0; c < w->live; c += 8) {
+    VD sum[8 / VDN];
+    for (int l = 0; l < 8 / VDN; l++) sum[l] = VD_SET(0.0);
+    for (ptrdiff_t k = 0; k < w->a; k++) {
+      const double *r = w->rows_a + k * w->Cp + c;
+      VD y = VD_SET(p[k]);
+      for (int l = 0; l < 8 / VDN; l++) sum[l] = VD_ADD(sum[l], VD_MUL(y, VD_LOAD(r + l * VDN)));
+    }
+    for (int l = 0; l < 8 / VDN; l++) VD_STORE(q + c + l * VDN, sum[l]);
+  }
+}
+
+/* D of the active rows from logarithms of their mixture; returns the mutual information sum_k p_k D_k. */
+static double RC_(information)(RC_(sample) *w, const double *p, const double *lq) {
+  double f = 0;
+  RC_(dots)(lq, w->rows_a, w->Cp, w->a, (w->live + 7) / 8 * 8, w->D_a);
+  for (ptrdiff_t k = 0; k < w->a; k++) {
+    w->D_a[k] = w->h_a[k] - w->D_a[k];
+    f += p[k] * w->D_a[k];
+  }
+  return f;
 }
 
 /* Mixture q of weights p, its logarithms (0 where it is 0: no active row has that class), D of the active rows;
  * returns the mutual information sum_k p_k D_k. */
 static double RC_(mixture)(RC_(sample) *w, const double *p, double *q, double *lq) {
   ptrdiff_t Cp = (w->live + 7) / 8 * 8;
-  for (ptrdiff_t c = 0; c < Cp; c++) q[c] = 0.0;
-  for (ptrdiff_t k = 0; k < w->a; k++) {
-    const double *r = w->rows_a + k * w->Cp;
-    double y = p[k];
-    for (ptrdiff_t c = 0; c < Cp; c++) q[c] += y * r[c];
-  }
-  RC_(logs)(q, w->live, Cp, lq);
-  double f = 0;
-  RC_(dots)(lq, w->rows_a, w->Cp, w->a, Cp, w->D_a);
-  for (ptrdiff_t k = 0; k < w->a; k++) {
-    w->D_a[k] = w->h_a[k] - w->D_a[k];
-    f += p[k] * w->D_a[k];
-  }
-  return f;
+  RC_(mix)(w, p, q);
+  RC_(logs)(q, Cp, lq);
+  return RC_(information)(w, p, lq);
 }
 
 static void RC_(activate)(RC_(sample) *w, ptrdiff_t slot, double weight) {
@@ -70,7 +100,7 @@ static void RC_(activate)(RC_(sample) *w, ptrdiff_t slot, double weight) {
   w->p[w->a++] = weight;
 }
 
-/* Drops active rows without weight and makes the weights sum to 1. */
+/* Drops active rows without weight, which leaves mixture and divergences as they are, and makes the weights sum to 1. */
 static void RC_(prune)(RC_(sample) *w) {
   ptrdiff_t a = 0;
   double total = 0;
@@ -80,6 +110,7 @@ static void RC_(prune)(RC_(sample) *w) {
       memcpy(w->rows_a + a * w->Cp, w->rows_a + k * w->Cp, (size_t)w->Cp * sizeof(double));
       w->slot[a] = w->slot[k];
       w->h_a[a] = w->h_a[k];
+      w->D_a[a] = w->D_a[k];
     }
     total += w->p[a++] = w->p[k];
   }
@@ -87,57 +118,49 @@ static void RC_(prune)(RC_(sample) *w) {
   for (ptrdiff_t k = 0; k < a; k++) w->p[k] /= total;
 }
 
-/* G = S diag(1/q) S', lower triangle. */
-static void RC_(gram)(RC_(sample) *w) {
-  ptrdiff_t Cp = (w->live + 7) / 8 * 8;
+/* G = S diag(1/q) S', upper triangle, and behind it two columns: D - lower, and ones. Rows are `wide` apart. */
+static void RC_(gram)(RC_(sample) *w, ptrdiff_t wide) {
+  ptrdiff_t Cp = (w->live + 7) / 8 * 8, a = w->a;
   double *t = w->lq2, *inv = w->q2;
   for (ptrdiff_t c = 0; c < Cp; c++) inv[c] = w->q[c] > 0.0 ? 1.0 / w->q[c] : 0.0;
-  for (ptrdiff_t j = 0; j < w->a; j++) {
+  for (ptrdiff_t j = 0; j < a; j++) {
     const double *r = w->rows_a + j * w->Cp;
+    double *g = w->G + j * wide;
     for (ptrdiff_t c = 0; c < Cp; c++) t[c] = r[c] * inv[c];
-    RC_(dots)(t, w->rows_a, w->Cp, j + 1, Cp, w->G + j * w->a);
+    for (ptrdiff_t k = j / 8 * 8; k < j; k++) g[k] = 0.0; /* never used, but computed with */
+    RC_(dots)(t, r, w->Cp, a - j, Cp, g + j);
+    g[a] = w->D_a[j] - w->lower;
+    g[a + 1] = 1.0;
+    for (ptrdiff_t k = a + 2; k < wide; k++) g[k] = 0.0;
   }
 }
 
-/* Newton direction d on the weights: G d = D - lambda, sum d = 0. A ridge of 1e-11 of the diagonal keeps duplicates
- * and collinear rows solvable. */
+/* Newton direction d on the weights: G d = D - lambda, sum d = 0, by elimination above and below each pivot: whole rows,
+ * no sums. A ridge of 1e-11 of the diagonal keeps duplicates and collinear rows solvable. */
 static void RC_(direction)(RC_(sample) *w) {
-  ptrdiff_t a = w->a;
-  double *G = w->G;
-  for (ptrdiff_t j = 0; j < a; j++) {
-    double *r = G + j * a, diagonal = r[j];
-    for (ptrdiff_t k = 0; k <= j; k++) {
-      const double *t = G + k * a;
-      double s = r[k];
-      for (ptrdiff_t i = 0; i < k; i++) s -= r[i] * t[i];
-      if (k < j) {
-        r[k] = s * t[k]; /* the diagonal holds reciprocals */
-      } else {
-        s += 1e-11 * diagonal;
-        if (!(s > 1e-13 * diagonal)) s = 1e-13 * diagonal;
-        r[j] = 1.0 / sqrt(s);
-      }
+  ptrdiff_t a = w->a, wide = (a + 9) / 8 * 8;
+  RC_(gram)(w, wide);
+  for (ptrdiff_t k = 0; k < a; k++) w->v[k] = w->G[k * wide + k];
+  for (ptrdiff_t k = 0; k < a; k++) {
+    const double *r = w->G + k * wide;
+    double s = r[k] + 1e-11 * w->v[k];
+    if (!(s > 1e-13 * w->v[k])) s = 1e-13 * w->v[k];
+    w->u[k] = s = 1.0 / s;
+    for (ptrdiff_t j = 0; j < a; j++) {
+      double *t = w->G + j * wide;
+      if (j == k) continue;
+      VD f = VD_SET((j < k ? t[k] : r[j]) * s);
+      for (ptrdiff_t i = (j < k ? k + 1 : j) / 8 * 8; i < wide; i += VDN)
+        VD_STORE(t + i, VD_SUB(VD_LOAD(t + i), VD_MUL(f, VD_LOAD(r + i))));
     }
-    double x = w->D_a[j] - w->lower, y = 1.0;
-    for (ptrdiff_t i = 0; i < j; i++) {
-      x -= r[i] * w->u[i];
-      y -= r[i] * w->v[i];
-    }
-    w->u[j] = x * r[j];
-    w->v[j] = y * r[j];
   }
   double su = 0, sv = 0;
-  for (ptrdiff_t j = a - 1; j >= 0; j--) {
-    double x = w->u[j], y = w->v[j];
-    for (ptrdiff_t i = j + 1; i < a; i++) {
-      x -= G[i * a + j] * w->u[i];
-      y -= G[i * a + j] * w->v[i];
-    }
-    su += w->u[j] = x * G[j * a + j];
-    sv += w->v[j] = y * G[j * a + j];
+  for (ptrdiff_t k = 0; k < a; k++) {
+    su += w->d[k] = w->G[k * wide + a] * w->u[k];
+    sv += w->v[k] = w->G[k * wide + a + 1] * w->u[k];
   }
   double lambda = su / sv;
-  for (ptrdiff_t j = 0; j < a; j++) w->d[j] = w->u[j] - lambda * w->v[j];
+  for (ptrdiff_t k = 0; k < a; k++) w->d[k] -= lambda * w->v[k];
 }
 
 /* One round of Blahut-Arimoto on the active rows: p_k ~ p_k exp(D_k). Never lowers the mutual information. */
@@ -175,7 +198,6 @@ static void RC_(newton)(RC_(sample) *w, double gap) {
   int idle = 0; /* steps that brought nothing but rounding */
   for (int step = 0; step < 60 && idle < 2 && w->a > 1 && RC_(active_gap)(w) > gap; step++) {
     w->steps++;
-    RC_(gram)(w);
     RC_(direction)(w);
     uint8_t *sole = (uint8_t *)w->u; /* free again */
     RC_(owners)(w, sole);
@@ -207,10 +229,7 @@ static void RC_(newton)(RC_(sample) *w, double gap) {
         RC_SWAP(w->q, w->q2);
         RC_SWAP(w->lq, w->lq2);
         w->lower = f;
-        if (gone) {
-          RC_(prune)(w);
-          w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
-        }
+        if (gone) RC_(prune)(w);
       }
     }
     if (!taken) { /* rounding has the last word: a round that cannot go wrong */
@@ -247,14 +266,15 @@ static void RC_(enter)(RC_(sample) *w, ptrdiff_t slot) {
     w->a -= !known;
     return;
   }
-  double t = covered && curve > 0.0 ? first / curve : 1.0 / (double)(w->a);
+  double t = covered && curve > 0.0 ? first / curve : 1.0 / (double)(w->a), seen = -1.0; /* logarithms are those at seen */
   if (!(t > 0.0 && t < 0.5)) t = 0.5;
   for (int step = 0; step < 12; step++) {
     double slope = w->h_a[at] - mean_h;
     curve = 0;
     for (ptrdiff_t c = 0; c < Cp; c++) lt[c] = w->q[c] + t * e[c];
     for (ptrdiff_t c = 0; c < w->live; c++) curve += lt[c] > 0.0 ? e[c] * e[c] / lt[c] : 0.0;
-    RC_(logs)(lt, w->live, Cp, lt);
+    RC_(logs)(lt, Cp, lt);
+    seen = t;
     slope -= RC_(dot)(e, lt, Cp);
     if (slope >= 0.0) {
       low = t;
@@ -268,7 +288,10 @@ static void RC_(enter)(RC_(sample) *w, ptrdiff_t slot) {
   if (low > 0.0) t = low;
   for (ptrdiff_t k = 0; k < w->a; k++) w->p[k] *= 1.0 - t;
   w->p[at] += t;
-  w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+  RC_(mix)(w, w->p, w->q);
+  if (seen == t) RC_SWAP(w->lq, w->lq2);
+  else RC_(logs)(w->q, Cp, w->lq);
+  w->lower = RC_(information)(w, w->p, w->lq);
 }
 
 /* --- bounds --------------------------------------------------------------------------------------------------- */
@@ -280,7 +303,7 @@ static int RC_(cover)(RC_(sample) *w, double trace) {
   for (ptrdiff_t c = 0; c < w->live; c++) missing |= !(w->q[c] > RC_MISSING);
   for (ptrdiff_t c = 0; c < Cp; c++)
     w->q2[c] = c >= w->live ? 0.0 : missing ? (1.0 - trace) * w->q[c] + trace * w->mean[c] : w->q[c];
-  if (missing) RC_(logs)(w->q2, w->live, Cp, w->lq2);
+  if (missing) RC_(logs)(w->q2, Cp, w->lq2);
   else memcpy(w->lq2, w->lq, (size_t)Cp * sizeof(double));
   return missing;
 }
@@ -420,7 +443,7 @@ static void RC_(blahut_arimoto)(RC_(sample) *w, double goal, ptrdiff_t rounds, d
       for (ptrdiff_t c = 0; c < w->live; c++)
         for (int l = 0; l < 8; l++) w->logs[8 * c + l] += RC_(row)(w, j)[8 * c + l] * p[j + l];
     for (ptrdiff_t c = 0; c < Cp; c++) w->q[c] = rc_fold(w->logs + 8 * c);
-    RC_(logs)(w->q, w->live, Cp, w->lq);
+    RC_(logs)(w->q, Cp, w->lq);
     double top = w->D[RC_(divergences)(w, w->lq)], f = RC_(dot)(w->D, p, full), total = 0;
     *lower = f > *lower ? f : *lower;
     *upper = top < *upper ? top : *upper;
@@ -432,6 +455,20 @@ static void RC_(blahut_arimoto)(RC_(sample) *w, double goal, ptrdiff_t rounds, d
     for (ptrdiff_t j = 0; j < n; j++) total += p[j];
     for (ptrdiff_t j = 0; j < full; j++) p[j] = j < n ? p[j] / total : 0.0;
   }
+}
+
+/* Opens the active set: with a few slots, those of the largest divergence from the mean. */
+static void RC_(open)(RC_(sample) *w) {
+  ptrdiff_t Cp = (w->live + 7) / 8 * 8, count = w->n < 3 ? w->n : 3;
+  for (ptrdiff_t c = 0; c < Cp; c++) w->q[c] = c < w->live ? w->mean[c] : 0.0;
+  RC_(logs)(w->q, Cp, w->lq);
+  ptrdiff_t best = RC_(divergences)(w, w->lq);
+  for (ptrdiff_t k = 0; k < count; k++) {
+    RC_(activate)(w, best, 1.0 / (double)count);
+    w->D[best] = -INFINITY;
+    for (ptrdiff_t j = 0; j < w->n; j++) best = w->D[j] > w->D[best] ? j : best;
+  }
+  w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
 }
 
 /* Solves the sample whose float copy is at w->x and whose rows are at w->rows. With weights ([M], or NULL) the input
@@ -477,8 +514,7 @@ static void RC_(solve)(RC_(sample) *w, const rc_capacity_rule *rule, rc_capacity
   int done = 0;
   if (rule->method != RC_BLAHUT_ARIMOTO) {
     RC_(start)(w);
-    RC_(activate)(w, 0, 1.0);
-    w->lower = RC_(mixture)(w, w->p, w->q, w->lq);
+    RC_(open)(w);
     while (w->scans < rule->max_scans && !done) {
       RC_(solve_slots)(w, 0.5 * goal, trace);
       RC_(reduce)(w);
@@ -542,13 +578,14 @@ static ptrdiff_t RC_(capacity)(const void *rows, int wide, ptrdiff_t stride, ptr
   RC_(workspace)(&w, at, M, C);
   w.stride = stride;
   w.wide = wide;
+  ptrdiff_t item = (ptrdiff_t)(wide ? sizeof(double) : sizeof(float));
   for (ptrdiff_t i = 0; i < n; i += strip) {
     ptrdiff_t m = n - i < strip ? n - i : strip;
     if (wide) RC_(spread_f64)((const double *)rows + i * C, stride, M, m * C, copy, w.ld);
     else RC_(spread_f32)((const float *)rows + i * C, stride, M, m * C, copy, w.ld);
     for (ptrdiff_t j = 0; j < m; j++) {
       w.x = copy + j * C * w.ld;
-      w.rows = (const char *)rows + (size_t)((i + j) * C) * (wide ? sizeof(double) : sizeof(float));
+      w.rows = (const char *)rows + (i + j) * C * item;
       RC_(solve)(&w, rule, out + i + j, weights, probs);
       if (out[i + j].status == RC_REFUSED) return i + j;
     }

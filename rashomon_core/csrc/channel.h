@@ -3,6 +3,19 @@
 
 /* --- the float copy: [class][model] --------------------------------------------------------------------------- */
 
+#if RC_X86
+/* Four columns of VFN rows. */
+RC_INLINE void RC_(transpose)(const float *x, ptrdiff_t stride, float *o, ptrdiff_t ld) {
+  VF a = RC_PIECE(x, stride), b = RC_PIECE(x + stride, stride);
+  VF c = RC_PIECE(x + 2 * stride, stride), d = RC_PIECE(x + 3 * stride, stride);
+  VF ab = RC_LOW(a, b), AB = RC_HIGH(a, b), cd = RC_LOW(c, d), CD = RC_HIGH(c, d);
+  VF_STORE(o, RC_LOW2(ab, cd));
+  VF_STORE(o + ld, RC_HIGH2(ab, cd));
+  VF_STORE(o + 2 * ld, RC_LOW2(AB, CD));
+  VF_STORE(o + 3 * ld, RC_HIGH2(AB, CD));
+}
+#endif
+
 /* out[j * ld + k] = s[k * stride + j] for j < n: sixteen models and four columns at a time. Rows M..Mp repeat the
  * first model, so that lanes beyond the last model change no minimum. */
 static void RC_(spread_f32)(const float *s, ptrdiff_t stride, ptrdiff_t M, ptrdiff_t n, float *out, ptrdiff_t ld) {
@@ -16,19 +29,13 @@ static void RC_(spread_f32)(const float *s, ptrdiff_t stride, ptrdiff_t M, ptrdi
         if (k + 16 <= M && n >= 4) {
           for (ptrdiff_t r = 16; r < 32 && k + r < M; r++) /* short runs of many rows: no hardware sees them coming */
             for (ptrdiff_t i = from; i < to; i += 16) RC_PREFETCH(p + r * stride + i);
+          for (; j + 16 <= to; j += 16) /* a line of each row */
+            for (ptrdiff_t r = 0; r < 16; r += VFN)
+              for (ptrdiff_t i = 0; i < 16; i += 4)
+                RC_(transpose)(p + r * stride + j + i, stride, out + (j + i) * ld + k + r, ld);
           while (j < to) {
             j = j + 4 <= n ? j : n - 4; /* the last four overlap those before */
-            for (ptrdiff_t r = 0; r < 16; r += VFN) {
-              const float *x = p + r * stride + j;
-              VF a = RC_PIECE(x, stride), b = RC_PIECE(x + stride, stride);
-              VF c = RC_PIECE(x + 2 * stride, stride), d = RC_PIECE(x + 3 * stride, stride);
-              VF ab = RC_LOW(a, b), AB = RC_HIGH(a, b), cd = RC_LOW(c, d), CD = RC_HIGH(c, d);
-              float *o = out + j * ld + k + r;
-              VF_STORE(o, RC_LOW2(ab, cd));
-              VF_STORE(o + ld, RC_HIGH2(ab, cd));
-              VF_STORE(o + 2 * ld, RC_LOW2(AB, CD));
-              VF_STORE(o + 3 * ld, RC_HIGH2(AB, CD));
-            }
+            for (ptrdiff_t r = 0; r < 16; r += VFN) RC_(transpose)(p + r * stride + j, stride, out + j * ld + k + r, ld);
             j += 4;
           }
         }
@@ -130,7 +137,7 @@ static size_t RC_(workspace)(RC_(sample) *w, char *base, ptrdiff_t M, ptrdiff_t 
   RC_CARVE(lq2, double, Cp);
   RC_CARVE(logs, double, 8 * Cp);
   RC_CARVE(rows_a, double, most * Cp);
-  RC_CARVE(G, double, most * most);
+  RC_CARVE(G, double, most * ((most + 9) / 8 * 8)); /* beside each row two more numbers, padded */
   RC_CARVE(combined, double, most * most);
   RC_CARVE(z, double, (size_t)w->run * (Mp / 8)); /* last: pages that no sample touches cost nothing */
 #undef RC_CARVE
@@ -146,53 +153,56 @@ RC_INLINE double RC_(roundings)(ptrdiff_t n) {
   return (double)((n < RC_CLASSES ? n : RC_CLASSES) + (n + RC_CLASSES - 1) / RC_CLASSES);
 }
 
+/* Classes whose sums and extremes stay in registers together. */
+#define RC_AT_ONCE (VFN == 16 ? 4 : 2)
+
+/* Lanes l.. of the sums and extremes of n classes from c on; their scores are added to `before` (NULL: to 0) by model. */
+RC_INLINE void RC_(survey_classes)(RC_(sample) *w, const int n, ptrdiff_t c, ptrdiff_t l, const float *before, float *rows) {
+  ptrdiff_t C = w->C, Mp = w->Mp, ld = w->ld;
+  VF sum[4], low[4], high[4];
+  for (int i = 0; i < n; i++) {
+    sum[i] = high[i] = VF_SET(0.0f);
+    low[i] = VF_SET(INFINITY);
+  }
+  for (ptrdiff_t k = l; k < Mp; k += 16) {
+    const float *x = w->x + c * ld + k;
+    VF row = before ? VF_LOAD(before + k) : VF_SET(0.0f);
+    for (int i = 0; i < n; i++) {
+      VF y = VF_LOAD(x + i * ld);
+      row = VF_ADD(row, y);
+      sum[i] = VF_ADD(sum[i], y);
+      low[i] = VF_MIN(y, low[i]);
+      high[i] = VF_MAX(y, high[i]);
+    }
+    VF_STORE(rows + k, row);
+  }
+  for (int i = 0; i < n; i++) {
+    float *at = w->lanes + 16 * (c + i) + l;
+    VF_STORE(at, sum[i]);
+    VF_STORE(at + 16 * C, low[i]);
+    VF_STORE(at + 32 * C, high[i]);
+  }
+}
+
 /* Mean, smallest and largest score of each class, and how far the sums of rows are off 1: one pass over the copy. */
 static void RC_(survey)(RC_(sample) *w) {
-  ptrdiff_t C = w->C, Mp = w->Mp, ld = w->ld;
+  ptrdiff_t C = w->C, Mp = w->Mp;
   float *sum = w->lanes, *low = sum + 16 * C, *high = low + 16 * C, least[VFN], most[VFN], off = 0.0f;
   VF below = VF_SET(INFINITY), above = VF_SET(0.0f);
-  for (ptrdiff_t j = 0; j < 16 * C; j++) {
-    sum[j] = 0.0f;
-    low[j] = INFINITY;
-    high[j] = 0.0f;
-  }
   for (ptrdiff_t from = 0; from < C; from += RC_CLASSES) {
-    ptrdiff_t n = C - from < RC_CLASSES ? C - from : RC_CLASSES;
-    for (ptrdiff_t k = 0; k < Mp; k += 16)
-      for (ptrdiff_t l = 0; l < 16; l += VFN) {
-        VF rows = VF_SET(0.0f), next = VF_SET(0.0f);
-        int two = k + 32 <= Mp; /* two runs of models at a time where there are two */
-        const float *x = w->x + from * ld + k + l;
-        float *at = sum + 16 * from + l, *sums = w->sums + k + l;
-        if (two) {
-          for (ptrdiff_t c = 0; c < n; c++, x += ld, at += 16) {
-            VF y = VF_LOAD(x), v = VF_LOAD(x + 16);
-            rows = VF_ADD(rows, y);
-            next = VF_ADD(next, v);
-            VF_STORE(at, VF_ADD(VF_LOAD(at), VF_ADD(y, v)));
-            VF_STORE(at + 16 * C, VF_MIN(VF_MIN(y, v), VF_LOAD(at + 16 * C)));
-            VF_STORE(at + 32 * C, VF_MAX(VF_MAX(y, v), VF_LOAD(at + 32 * C)));
-          }
-          if (from) next = VF_ADD(next, VF_LOAD(sums + 16));
-          VF_STORE(sums + 16, next);
-        } else {
-          for (ptrdiff_t c = 0; c < n; c++, x += ld, at += 16) {
-            VF y = VF_LOAD(x);
-            rows = VF_ADD(rows, y);
-            VF_STORE(at, VF_ADD(VF_LOAD(at), y));
-            VF_STORE(at + 16 * C, VF_MIN(y, VF_LOAD(at + 16 * C)));
-            VF_STORE(at + 32 * C, VF_MAX(y, VF_LOAD(at + 32 * C)));
-          }
-        }
-        if (from) rows = VF_ADD(rows, VF_LOAD(sums));
-        VF_STORE(sums, rows);
-        if (from + n == C) {
-          if (!two) next = rows;
-          below = VF_MIN(VF_MIN(rows, next), below);
-          above = VF_MAX(VF_MAX(rows, next), above);
-        }
-        if (two && l + VFN == 16) k += 16;
-      }
+    ptrdiff_t to = C - from < RC_CLASSES ? C : from + RC_CLASSES, c = from;
+    float *rows = from ? w->chi : w->sums; /* of these classes */
+    for (; c + RC_AT_ONCE <= to; c += RC_AT_ONCE)
+      for (ptrdiff_t l = 0; l < 16; l += VFN)
+        RC_(survey_classes)(w, RC_AT_ONCE, c, l, c > from ? rows : NULL, rows);
+    for (; c < to; c++)
+      for (ptrdiff_t l = 0; l < 16; l += VFN) RC_(survey_classes)(w, 1, c, l, c > from ? rows : NULL, rows);
+    if (from)
+      for (ptrdiff_t k = 0; k < Mp; k++) w->sums[k] += rows[k];
+  }
+  for (ptrdiff_t k = 0; k < Mp; k += VFN) {
+    below = VF_MIN(VF_LOAD(w->sums + k), below);
+    above = VF_MAX(VF_LOAD(w->sums + k), above);
   }
   VF_STORE(least, below);
   VF_STORE(most, above);

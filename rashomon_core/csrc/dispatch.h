@@ -73,6 +73,8 @@ typedef struct rc_table {
                                uint64_t *words);
   /* Narrow labels of any integer type (RC_I8..RC_U64); returns the first index outside 0..limit-1, or -1. */
   ptrdiff_t (*narrow)(const void *labels, int type, ptrdiff_t n, uint64_t limit, uint8_t *o8, uint16_t *o16);
+  /* Bit planes of n labels as encode_u8; returns the first label outside 0..limit-1, or -1. */
+  ptrdiff_t (*planes_u8)(const uint8_t *labels, ptrdiff_t n, uint64_t limit, ptrdiff_t P, uint64_t *planes);
   /* Bit planes of n decisions, from sample 0 of a group on; the tail of the last group is zeroed. */
   void (*encode_u8)(const uint8_t *labels, ptrdiff_t n, ptrdiff_t P, uint64_t *planes);
   void (*encode_u16)(const uint16_t *labels, ptrdiff_t n, ptrdiff_t P, uint64_t *planes);

@@ -440,6 +440,8 @@ static ptrdiff_t RC_(decide_bits_f32)(const float *s, ptrdiff_t n, ptrdiff_t C, 
   return -1;
 }
 
+#define RC_FAR 4096 /* bytes ahead of what is being encoded */
+
 /* --- labels ---------------------------------------------------------------------------------------------------- */
 
 #define RC_NARROW(T)                                                                                  \
@@ -521,16 +523,28 @@ static void RC_(encode_group)(const uint8_t *d, ptrdiff_t first, ptrdiff_t count
   }
 }
 
-static void RC_(encode_u8)(const uint8_t *labels, ptrdiff_t n, ptrdiff_t P, uint64_t *planes) {
+/* Planes of n labels; returns the first that is not below `limit`, or -1. */
+static ptrdiff_t RC_(planes_u8)(const uint8_t *labels, ptrdiff_t n, uint64_t limit, ptrdiff_t P, uint64_t *planes) {
+  uint8_t most[64] = {0}, largest = 0;
   for (ptrdiff_t i = 0; i < n; i += RC_GROUP, planes += P * 8) {
-    if (n - i >= RC_GROUP) {
-      RC_(encode_group)(labels + i, 0, P, planes);
-    } else {
-      uint8_t last[RC_GROUP] = {0};
-      memcpy(last, labels + i, (size_t)(n - i));
-      RC_(encode_group)(last, 0, P, planes);
+    const uint8_t *x = labels + i;
+    uint8_t last[RC_GROUP];
+    if (n - i < RC_GROUP) {
+      memset(last, 0, RC_GROUP);
+      x = memcpy(last, x, (size_t)(n - i));
+    } else { /* past the end of a page no hardware looks ahead */
+      for (ptrdiff_t j = 0; j < RC_GROUP; j += 64) RC_PREFETCH((const void *)((uintptr_t)x + RC_FAR + (size_t)j));
     }
+    RC_(encode_group)(x, 0, P, planes);
+    for (ptrdiff_t w = 0; w < RC_GROUP; w += 64)
+      for (int j = 0; j < 64; j++) most[j] = x[w + j] > most[j] ? x[w + j] : most[j];
   }
+  for (int j = 0; j < 64; j++) largest = most[j] > largest ? most[j] : largest;
+  return (uint64_t)largest >= limit ? RC_(narrow)(labels, RC_U8, n, limit, NULL, NULL) : -1;
+}
+
+static void RC_(encode_u8)(const uint8_t *labels, ptrdiff_t n, ptrdiff_t P, uint64_t *planes) {
+  RC_(planes_u8)(labels, n, 256, P, planes);
 }
 
 static void RC_(encode_u16)(const uint16_t *labels, ptrdiff_t n, ptrdiff_t P, uint64_t *planes) {

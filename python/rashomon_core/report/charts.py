@@ -13,7 +13,7 @@ from typing import Any
 from .captions import title_of
 from .material import Material
 
-__all__ = ["PALETTE", "charts", "colours", "datasets"]
+__all__ = ["LABELLED", "LINES", "PALETTE", "charts", "colours", "datasets"]
 
 Spec = dict[str, Any]
 #: Colours that can be told apart in print, on dark pages and by people with colour-blind eyes (Tableau 10's order).
@@ -22,7 +22,7 @@ PALETTE = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#d
 LABELLED = 32
 _ACCENT = PALETTE[0]
 _INK = "currentColor"  # what the page's text has: charts follow light, dark and print by themselves
-_LINES = {
+LINES = {
     "ambiguity": "ambiguity",
     "pairwise_ambiguity": "ambiguity, pairwise",
     "discrepancy": "discrepancy",
@@ -37,6 +37,7 @@ _CONFIG: Spec = {
         **{f"{part}Color": _INK for part in ("label", "title", "domain", "tick", "grid")},
         "gridOpacity": 0.13,
         "domainOpacity": 0.5,
+        "labelFlush": False,
         **_SMALL,
     },
     "legend": {
@@ -92,7 +93,7 @@ def charts(material: Material) -> dict[str, dict[str, Spec]]:
 # --- pieces ---------------------------------------------------------------------------------------------------
 
 
-def _chart(data: str, layers: Sequence[Spec], height: Any, **more: Any) -> Spec:
+def _chart(data: str, layers: Sequence[Spec], height: int, **more: Any) -> Spec:
     """Return a chart as wide as its place."""
     fit = {"type": "fit-x", "contains": "padding"}
     return {
@@ -208,7 +209,10 @@ def _fairness(material: Material) -> dict[str, Spec]:
                 ],
             }
             tip = _tip(("gap", "target", ".3f"))
-            layers += [_dashed({"y": y, "tooltip": tip}, **target), _diamond({"x": x, "y": y, "tooltip": tip}, **target)]
+            layers += [
+                _dashed({"y": y, "tooltip": tip}, **target),
+                _diamond({"x": x, "y": y, "tooltip": tip}, **target),
+            ]
         start = _params(budget=material.budgets[-1], family="", method="", members=False, form="difference")
         found[title_of(metric)] = _chart("models", layers, 210, params=start)
     return found
@@ -221,17 +225,18 @@ def _epsilon(material: Material) -> dict[str, Spec]:
     x = _q("epsilon", "epsilon", zero=True)
     stated = {"data": {"values": [{"epsilon": material.document["parameters"]["epsilon"]}]}}
     rule = _dashed({"x": x, "tooltip": _tip(("epsilon", "epsilon of this report", "~g"))}, **stated)
-    kept = [name for name in _LINES if any(row[name] is not None for row in material.curve)]
-    label = " : ".join([*(f"datum.name == '{name}' ? '{_LINES[name]}'" for name in kept), "''"])
+    kept = [name for name in LINES if any(row[name] is not None for row in material.curve)]
+    label = " : ".join([*(f"datum.name == '{name}' ? '{LINES[name]}'" for name in kept), "''"])
     lines = {
         "x": x,
         "y": _q("share", "share of samples", "~%", zero=True),
-        "color": _colour("label", dict(zip([_LINES[name] for name in kept], PALETTE, strict=False))),
+        "color": _colour("label", dict(zip([LINES[name] for name in kept], PALETTE, strict=False))),
     }
     tip = _tip(("label", "metric", None), ("epsilon", "epsilon", ".4~g"), ("size", "models", ","))
+    shares = [*tip, *_tip(("share", "share", ".2%"))]
     multiplicity = [
         _mark("line", lines, interpolate="step-after", strokeWidth=2),
-        _mark("point", {**lines, "tooltip": [*tip, *_tip(("share", "share", ".2%"))]}, filled=True, size=26, opacity=0.9),
+        _mark("point", {**lines, "tooltip": shares}, filled=True, size=26, opacity=0.9),
         rule,
     ]
     size = {"x": x, "y": _q("size", f"{material.noun}s in the set", zero=True)}
@@ -273,7 +278,18 @@ def _epsilon_fairness(material: Material, x: Spec, rule: Spec) -> Spec:
     }
     layers = [
         _mark("area", ends, interpolate="step-after", color=_ACCENT, opacity=0.25, transform=band),
-        _mark("rule", {**ends, "tooltip": tip}, color=_ACCENT, opacity=0.9, strokeWidth=2, transform=band),
+        *(
+            _mark(
+                "line",
+                {"x": x, "y": _q(end, title)},
+                interpolate="step-after",
+                color=_ACCENT,
+                strokeWidth=1.5,
+                transform=band,
+            )
+            for end in ("low", "high")
+        ),
+        _mark("rule", {**ends, "tooltip": tip}, color=_ACCENT, opacity=0, strokeWidth=8, transform=band),
         _mark("rule", {"y": _q("own", title), "tooltip": _tip(("own", "target", ".3f"))}, color=_INK, **target),
         rule,
     ]
@@ -292,7 +308,7 @@ def _capacity(material: Material) -> dict[str, Spec]:
     tip = _tip(("bits", "bits", ".3f"), ("share", "samples at or below", ".2%"))
     if len(shown) > 1:
         encoding["color"] = _colour("budget", dict(zip(shown, PALETTE, strict=False)), title="query budget")
-        encoding["color"]["sort"] = None
+        encoding["color"] |= {"sort": None, "legend": {"columns": 4}}
         tip = [*_tip(("budget", "budget", None)), *tip]
     layers = [
         _mark("line", encoding, interpolate="step-after", strokeWidth=2),
@@ -307,7 +323,7 @@ def _disagreement(material: Material) -> dict[str, Spec]:
         return {}
     n = len(heat.names)
     bare: Spec = {"title": None, "labels": False, "ticks": False, "domain": False}
-    named = {**bare, "labels": True, "labelExpr": "names[datum.value]", "labelLimit": 190}
+    named = {**bare, "labels": True, "labelExpr": "names[datum.value]", "labelLimit": 240}
     cell = _mark(
         "rect",
         {
@@ -331,36 +347,35 @@ def _disagreement(material: Material) -> dict[str, Spec]:
     return {"": _chart("heat", [cell], max(min(n * 22, 520), 120), transform=rows, params=_params(names=heat.names))}
 
 
-def _group_axis(rows: Sequence[Mapping[str, Any]]) -> Spec:
-    names = list(dict.fromkeys(row["group"] for row in rows))
+def _group_axis() -> Spec:
     axis = {"labelLimit": 150, "domain": False, "ticks": False}
-    return {"field": "group", "type": "nominal", "title": None, "sort": names, "axis": axis}
+    return {"field": "group", "type": "nominal", "title": None, "sort": None, "axis": axis}
 
 
 def _rates(material: Material) -> dict[str, Spec]:
     found = {}
-    y, tip = _group_axis(material.rates), _tip(("group", "group", None))
+    y, tip = _group_axis(), _tip(("group", "group", None))
     tip += [one for key in ("min", "median", "max", "target") for one in _tip((key, key, ".2%"))]
-    few = {"axis": {"tickCount": 5}}
+    groups = len({row["group"] for row in material.rates})
     for rate in dict.fromkeys(row["rate"] for row in material.rates):
         name = f"{title_of(rate)}: {material.positive}" if rate == "selection_rate" else title_of(rate)
-        ends = {"y": y, "x": _q("min", None, "~%", **few), "x2": {"field": "max"}, "tooltip": tip}
+        ends = {"y": y, "x": _q("min", None, "~%", axis={"tickCount": 5}), "x2": {"field": "max"}, "tooltip": tip}
         layers = [
             _mark("bar", ends, height=12, color=_ACCENT, opacity=0.45),
             _mark(
                 "tick",
-                {"y": y, "x": _q("median", None, "~%", **few), "tooltip": tip},
+                {"y": y, "x": _q("median", None, "~%", axis={"tickCount": 5}), "tooltip": tip},
                 color=_ACCENT,
                 thickness=3,
                 size=16,
                 opacity=1,
             ),
             _diamond(
-                {"y": y, "x": _q("target", None, "~%", **few), "tooltip": tip},
+                {"y": y, "x": _q("target", None, "~%", axis={"tickCount": 5}), "tooltip": tip},
                 transform=[{"filter": "isValid(datum.target)"}],
             ),
         ]
-        found[name] = _chart("rates", layers, {"step": 26}, transform=[{"filter": f"datum.rate == '{rate}'"}])
+        found[name] = _chart("rates", layers, 26 * groups, transform=[{"filter": f"datum.rate == '{rate}'"}])
     return found
 
 
@@ -370,12 +385,12 @@ def _groups(material: Material) -> dict[str, Spec]:
         if not any(row[field] is not None for row in material.groups):
             continue
         bar = {
-            "y": _group_axis(material.groups),
+            "y": _group_axis(),
             "x": _q(field, "share of samples", "~%", zero=True, axis={"tickCount": 5}),
             "tooltip": _tip(("group", "group", None), ("samples", "samples", ","), (field, title.lower(), ".2%")),
         }
         layers = [_mark("bar", bar, color=_ACCENT, opacity=0.75, height=14)]
-        found[title] = _chart("groups", layers, {"step": 26})
+        found[title] = _chart("groups", layers, 26 * len(material.groups))
     return found
 
 

@@ -215,7 +215,7 @@ def gather(
             models=models,
             target=last.target(),
             curve=last.curve(),
-            capacity=[row for one in found for row in one.cdf()],
+            capacity=_to_one_end([one.cdf() for one in found]),
             samples=last.samples(),
             heat=last.heat(),
             rates=last.group_ranges(),
@@ -449,8 +449,7 @@ class _Measured:
         steps = np.searchsorted(bits[at], np.linspace(bits[0], bits[-1], CDF_POINTS // 2))
         kept = np.unique([*_thinned(len(at), CDF_POINTS // 2).tolist(), *np.minimum(steps, len(at) - 1).tolist()])
         points = [(float(bits[at[k]]), float(shares[at[k]])) for k in kept]
-        if points[0][0] > 0:
-            points.insert(0, (points[0][0], 0.0))
+        points.insert(0, (max(points[0][0], 0.0), 0.0))
         return [{"budget": self._name, "bits": max(b, 0.0), "share": s} for b, s in points]
 
     def samples(self) -> list[Row]:
@@ -620,6 +619,12 @@ def _budgets(document: Mapping[str, Any]) -> list[Row]:
             }
         )
     return rows
+
+
+def _to_one_end(curves: Sequence[list[Row]]) -> list[Row]:
+    """Draw every distribution from 0 to the largest capacity of all."""
+    end = max((rows[-1]["bits"] for rows in curves if rows), default=0.0)
+    return [row for rows in curves if rows for row in [*rows, {**rows[-1], "bits": max(end, 0.01), "share": 1.0}]]
 
 
 # --- small helps ----------------------------------------------------------------------------------------------

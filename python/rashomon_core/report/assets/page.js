@@ -3,16 +3,19 @@
 (async () => {
   const { specs, datasets } = JSON.parse(document.getElementById("data").textContent);
   const options = {
-    mode: "vega-lite",
+    mode: "vega",
     renderer: "svg",
     ast: true,
     actions: { export: true, source: false, compiled: false, editor: false },
-    downloadFileName: "rashomon-core",
   };
   const views = [];
   for (const [id, spec] of Object.entries(specs)) {
-    const { view } = await vegaEmbed(document.getElementById(id), { ...spec, datasets }, { ...options, downloadFileName: id });
-    views.push({ view, names: new Set((spec.params || []).map((p) => p.name)) });
+    for (const table of spec.data) {
+      if (Object.hasOwn(datasets, table.name)) table.values = datasets[table.name];
+    }
+    const place = document.getElementById(id);
+    const { view } = await vegaEmbed(place, spec, { ...options, downloadFileName: id });
+    views.push({ view, names: new Set((spec.signals || []).map((s) => s.name)) });
   }
   for (const control of document.querySelectorAll("[data-filter]")) {
     const set = () => {

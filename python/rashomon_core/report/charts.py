@@ -21,6 +21,7 @@ PALETTE = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#d
 #: Heat maps with at most so many rows name them.
 LABELLED = 32
 _ACCENT = PALETTE[0]
+_HOVER: Spec = {"tooltip": {"content": "data"}}  # the page shows a chart's tips of what is under the pointer
 _INK = "currentColor"  # what the page's text has: charts follow light, dark and print by themselves
 LINES = {
     "ambiguity": "ambiguity",
@@ -30,6 +31,7 @@ LINES = {
 }
 _SMALL = {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"}
 _CONFIG: Spec = {
+    "aria": False,  # a thousand dots that are read out one by one help nobody: each chart has one description
     "background": "transparent",
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
     "view": {"stroke": None},
@@ -93,8 +95,8 @@ def charts(material: Material) -> dict[str, dict[str, Spec]]:
 # --- pieces ---------------------------------------------------------------------------------------------------
 
 
-def _chart(data: str, layers: Sequence[Spec], height: int, **more: Any) -> Spec:
-    """Return a chart as wide as its place."""
+def _chart(data: str, layers: Sequence[Spec], height: int, tips: Sequence[tuple[str, str, str]], **more: Any) -> Spec:
+    """Return a chart as wide as its place; ``tips`` are (field, title, format) of what the pointer shows."""
     fit = {"type": "fit-x", "contains": "padding"}
     return {
         "config": _CONFIG,
@@ -102,6 +104,7 @@ def _chart(data: str, layers: Sequence[Spec], height: int, **more: Any) -> Spec:
         "width": "container",
         "height": height,
         "autosize": fit,
+        "usermeta": {"tips": [list(tip) for tip in tips]},
         **more,
         "layer": list(layers),
     }
@@ -120,16 +123,6 @@ def _q(field: str, title: str | None = None, format: str | None = None, *, zero:
     return {"field": field, "type": "quantitative", "title": title, "axis": axis, "scale": scale, **more}
 
 
-def _tip(*fields: tuple[str, str, str | None]) -> list[Spec]:
-    """Return what is shown under the pointer: (field, title, format); without a format it is a name."""
-    return [
-        {"field": field, "title": title, "type": "nominal"}
-        if format is None
-        else {"field": field, "title": title, "type": "quantitative", "format": format}
-        for field, title, format in fields
-    ]
-
-
 def _colour(field: str, names: Mapping[str, str], *, title: str | None = None, legend: bool = True) -> Spec:
     scale = {"domain": list(names), "range": list(names.values())}
     shown = {} if legend else {"legend": None}
@@ -137,11 +130,11 @@ def _colour(field: str, names: Mapping[str, str], *, title: str | None = None, l
 
 
 def _dashed(encoding: Mapping[str, Any], **more: Any) -> Spec:
-    return _mark("rule", encoding, strokeDash=[4, 3], color=_INK, opacity=0.7, **more)
+    return _mark("rule", encoding, strokeDash=[4, 3], color=_INK, opacity=0.7, **_HOVER, **more)
 
 
 def _diamond(encoding: Mapping[str, Any], **more: Any) -> Spec:
-    return _mark("point", encoding, shape="diamond", filled=True, size=110, color=_INK, opacity=1, **more)
+    return _mark("point", encoding, shape="diamond", filled=True, size=110, color=_INK, opacity=1, **_HOVER, **more)
 
 
 def _params(**values: Any) -> list[Spec]:
@@ -160,12 +153,24 @@ _KEPT = (
 )
 
 
+_MODEL_TIPS = (
+    ("id", "model", ""),
+    ("set", "set", ""),
+    ("budget", "budget", ""),
+    ("method", "method", ""),
+    ("fidelity", "fidelity", ".2%"),
+)
+
+
 def _fairness(material: Material) -> dict[str, Spec]:
     """Return fidelity against every fairness metric, one dot for each model."""
     if not any(row.get("fidelity") is not None for row in material.models):
         return {}
     colour = _colour("family", colours(material), legend=False)
-    x, y = _q("fidelity", "fidelity", "~%", axis={"tickCount": 5}), _q("gap", axis={"tickCount": 5})
+    x, y = (
+        _q("fidelity", "fidelity", "~%", axis={"tickCount": 5}),
+        _q("gap", axis={"tickCount": 5}, scale={"padding": 6}),
+    )
     found = {}
     for metric in material.fairness:
         dots = _mark(
@@ -176,19 +181,12 @@ def _fairness(material: Material) -> dict[str, Spec]:
                 "color": colour,
                 "stroke": colour,
                 "fillOpacity": {"condition": {"test": "datum.member", "value": 0.8}, "value": 0},
-                "tooltip": _tip(
-                    ("id", "model", None),
-                    ("set", "set", None),
-                    ("budget", "budget", None),
-                    ("method", "method", None),
-                    ("fidelity", "fidelity", ".2%"),
-                    ("gap", metric.replace("_", " "), ".3f"),
-                ),
             },
             filled=True,
             size=42,
             strokeWidth=1.2,
             strokeOpacity=0.9,
+            **_HOVER,
             transform=[
                 {"filter": _KEPT},
                 *_calculate(
@@ -202,19 +200,19 @@ def _fairness(material: Material) -> dict[str, Spec]:
         own = {form: material.target.get(f"{metric}_{form}") for form in ("difference", "ratio")}
         if own["difference"] is not None:
             target = {
-                "data": {"values": [{**own, "fidelity": 1.0}]},
+                "data": {"values": [{**own, "id": "target", "fidelity": 1.0}]},
                 "transform": [
                     *_calculate(gap="form == 'ratio' ? datum.ratio : datum.difference"),
                     {"filter": "isValid(datum.gap)"},
                 ],
             }
-            tip = _tip(("gap", "target", ".3f"))
             layers += [
-                _dashed({"y": y, "tooltip": tip}, **target),
-                _diamond({"x": x, "y": y, "tooltip": tip}, **target),
+                _dashed({"y": y}, **target),
+                _diamond({"x": x, "y": y}, **target),
             ]
         start = _params(budget=material.budgets[-1], family="", method="", members=False, form="difference")
-        found[title_of(metric)] = _chart("models", layers, 210, params=start)
+        tips = (*_MODEL_TIPS, ("gap", metric.replace("_", " "), ".3f"))
+        found[title_of(metric)] = _chart("models", layers, 210, tips, params=start)
     return found
 
 
@@ -224,7 +222,7 @@ def _epsilon(material: Material) -> dict[str, Spec]:
         return {}
     x = _q("epsilon", "epsilon", zero=True)
     stated = {"data": {"values": [{"epsilon": material.document["parameters"]["epsilon"]}]}}
-    rule = _dashed({"x": x, "tooltip": _tip(("epsilon", "epsilon of this report", "~g"))}, **stated)
+    rule = _dashed({"x": x}, **stated)
     kept = [name for name in LINES if any(row[name] is not None for row in material.curve)]
     label = " : ".join([*(f"datum.name == '{name}' ? '{LINES[name]}'" for name in kept), "''"])
     lines = {
@@ -232,17 +230,16 @@ def _epsilon(material: Material) -> dict[str, Spec]:
         "y": _q("share", "share of samples", "~%", zero=True),
         "color": _colour("label", dict(zip([LINES[name] for name in kept], PALETTE, strict=False))),
     }
-    tip = _tip(("label", "metric", None), ("epsilon", "epsilon", ".4~g"), ("size", "models", ","))
-    shares = [*tip, *_tip(("share", "share", ".2%"))]
+    tips = (("label", "metric", ""), ("epsilon", "epsilon", ".4~g"), ("size", "models", ","), ("share", "share", ".2%"))
     multiplicity = [
         _mark("line", lines, interpolate="step-after", strokeWidth=2),
-        _mark("point", {**lines, "tooltip": shares}, filled=True, size=26, opacity=0.9),
+        _mark("point", lines, filled=True, size=26, opacity=0.9, **_HOVER),
         rule,
     ]
     size = {"x": x, "y": _q("size", f"{material.noun}s in the set", zero=True)}
     sizes = [
         _mark("line", size, interpolate="step-after", strokeWidth=2, color=_ACCENT),
-        _mark("point", {**size, "tooltip": tip[1:]}, filled=True, size=26, color=_ACCENT, opacity=0.9),
+        _mark("point", size, filled=True, size=26, color=_ACCENT, opacity=0.9, **_HOVER),
         rule,
     ]
     folded = [{"fold": kept, "as": ["name", "share"]}, *_calculate(label=label)]
@@ -250,8 +247,8 @@ def _epsilon(material: Material) -> dict[str, Spec]:
     for layer in multiplicity[:2]:
         layer["transform"] = folded
     found = {
-        "Multiplicity": _chart("curve", multiplicity, 240),
-        "Size of the set": _chart("curve", sizes, 240),
+        "Multiplicity": _chart("curve", multiplicity, 240, tips),
+        "Size of the set": _chart("curve", sizes, 240, tips[1:3]),
     }
     if material.fairness:
         found["Fairness over the set"] = _epsilon_fairness(material, x, rule)
@@ -265,8 +262,12 @@ def _epsilon_fairness(material: Material, x: Spec, rule: Spec) -> Spec:
     y = _q("low", title)
     band = _calculate(low="datum[metric + '_' + form + '_min']", high="datum[metric + '_' + form + '_max']")
     ends = {"x": x, "y": y, "y2": {"field": "high"}}
-    tip = _tip(
-        ("epsilon", "epsilon", ".4~g"), ("size", "models", ","), ("low", "smallest", ".3f"), ("high", "largest", ".3f")
+    tips = (
+        ("epsilon", "epsilon", ".4~g"),
+        ("size", "models", ","),
+        ("low", "smallest", ".3f"),
+        ("high", "largest", ".3f"),
+        ("own", "target", ".3f"),
     )
     target = {
         "data": {"values": own},
@@ -289,11 +290,11 @@ def _epsilon_fairness(material: Material, x: Spec, rule: Spec) -> Spec:
             )
             for end in ("low", "high")
         ),
-        _mark("rule", {**ends, "tooltip": tip}, color=_ACCENT, opacity=0, strokeWidth=8, transform=band),
-        _mark("rule", {"y": _q("own", title), "tooltip": _tip(("own", "target", ".3f"))}, color=_INK, **target),
+        _mark("rule", ends, color=_ACCENT, opacity=0, strokeWidth=8, transform=band, **_HOVER),
+        _mark("rule", {"y": _q("own", title)}, color=_INK, **_HOVER, **target),
         rule,
     ]
-    return _chart("curve", layers, 240, params=_params(metric=material.fairness[0], form="difference"))
+    return _chart("curve", layers, 240, tips, params=_params(metric=material.fairness[0], form="difference"))
 
 
 def _capacity(material: Material) -> dict[str, Spec]:
@@ -305,16 +306,16 @@ def _capacity(material: Material) -> dict[str, Spec]:
         "y": _q("share", "share of samples at or below", "~%", zero=True),
         "color": {"value": _ACCENT},
     }
-    tip = _tip(("bits", "bits", ".3f"), ("share", "samples at or below", ".2%"))
+    tips = [("bits", "bits", ".3f"), ("share", "samples at or below", ".2%")]
     if len(shown) > 1:
         encoding["color"] = _colour("budget", dict(zip(shown, PALETTE, strict=False)), title="query budget")
         encoding["color"] |= {"sort": None, "legend": {"columns": 4}}
-        tip = [*_tip(("budget", "budget", None)), *tip]
+        tips.insert(0, ("budget", "budget", ""))
     layers = [
         _mark("line", encoding, interpolate="step-after", strokeWidth=2),
-        _mark("point", {**encoding, "tooltip": tip}, filled=True, size=60, opacity=0),
+        _mark("point", encoding, filled=True, size=60, opacity=0, **_HOVER),
     ]
-    return {"": _chart("capacity", layers, 280)}
+    return {"": _chart("capacity", layers, 280, tips)}
 
 
 def _disagreement(material: Material) -> dict[str, Spec]:
@@ -336,46 +337,39 @@ def _disagreement(material: Material) -> dict[str, Spec]:
                 "scale": {"scheme": "viridis", "reverse": True, "domainMin": 0},
                 "legend": {"format": "~%", "gradientLength": 200, "titleLimit": 300, "tickCount": 4},
             },
-            "tooltip": _tip(("one", "model", None), ("other", "and", None), ("data", "differ on", ".2%")),
         },
+        **_HOVER,
     )
+    tips = (("one", "model", ""), ("other", "and", ""), ("data", "differ on", ".2%"))
     rows = [
         {"window": [{"op": "row_number", "as": "n"}]},
         *_calculate(row=f"floor((datum.n - 1) / {n})", column=f"(datum.n - 1) % {n}"),
         *_calculate(one="names[datum.row]", other="names[datum.column]"),
     ]
-    return {"": _chart("heat", [cell], max(min(n * 22, 520), 120), transform=rows, params=_params(names=heat.names))}
+    return {
+        "": _chart("heat", [cell], max(min(n * 22, 520), 120), tips, transform=rows, params=_params(names=heat.names))
+    }
 
 
 def _group_axis() -> Spec:
-    axis = {"labelLimit": 150, "domain": False, "ticks": False}
+    axis = {"labelLimit": 200, "domain": False, "ticks": False}
     return {"field": "group", "type": "nominal", "title": None, "sort": None, "axis": axis}
 
 
 def _rates(material: Material) -> dict[str, Spec]:
     found = {}
-    y, tip = _group_axis(), _tip(("group", "group", None))
-    tip += [one for key in ("min", "median", "max", "target") for one in _tip((key, key, ".2%"))]
+    y, ends = _group_axis(), ("min", "median", "max", "target")
+    tips = (("group", "group", ""), *((key, key, ".2%") for key in ends))
     groups = len({row["group"] for row in material.rates})
     for rate in dict.fromkeys(row["rate"] for row in material.rates):
         name = f"{title_of(rate)}: {material.positive}" if rate == "selection_rate" else title_of(rate)
-        ends = {"y": y, "x": _q("min", None, "~%", axis={"tickCount": 5}), "x2": {"field": "max"}, "tooltip": tip}
+        at = {key: {"y": y, "x": _q(key, None, "~%", axis={"tickCount": 5})} for key in ends}
         layers = [
-            _mark("bar", ends, height=12, color=_ACCENT, opacity=0.45),
-            _mark(
-                "tick",
-                {"y": y, "x": _q("median", None, "~%", axis={"tickCount": 5}), "tooltip": tip},
-                color=_ACCENT,
-                thickness=3,
-                size=16,
-                opacity=1,
-            ),
-            _diamond(
-                {"y": y, "x": _q("target", None, "~%", axis={"tickCount": 5}), "tooltip": tip},
-                transform=[{"filter": "isValid(datum.target)"}],
-            ),
+            _mark("bar", {**at["min"], "x2": {"field": "max"}}, height=12, color=_ACCENT, opacity=0.45, **_HOVER),
+            _mark("tick", at["median"], color=_ACCENT, thickness=3, size=16, opacity=1, **_HOVER),
+            _diamond(at["target"], transform=[{"filter": "isValid(datum.target)"}]),
         ]
-        found[name] = _chart("rates", layers, 26 * groups, transform=[{"filter": f"datum.rate == '{rate}'"}])
+        found[name] = _chart("rates", layers, 26 * groups, tips, transform=[{"filter": f"datum.rate == '{rate}'"}])
     return found
 
 
@@ -387,10 +381,10 @@ def _groups(material: Material) -> dict[str, Spec]:
         bar = {
             "y": _group_axis(),
             "x": _q(field, "share of samples", "~%", zero=True, axis={"tickCount": 5}),
-            "tooltip": _tip(("group", "group", None), ("samples", "samples", ","), (field, title.lower(), ".2%")),
         }
-        layers = [_mark("bar", bar, color=_ACCENT, opacity=0.75, height=14)]
-        found[title] = _chart("groups", layers, 26 * len(material.groups))
+        tips = (("group", "group", ""), ("samples", "samples", ","), (field, title.lower(), ".2%"))
+        layers = [_mark("bar", bar, color=_ACCENT, opacity=0.75, height=14, **_HOVER)]
+        found[title] = _chart("groups", layers, 26 * len(material.groups), tips)
     return found
 
 
@@ -420,13 +414,13 @@ def _budgets(material: Material) -> dict[str, Spec]:
             "y": _q("share", "ambiguity", "~%", zero=True),
             "color": _colour("label", dict(zip(fields.values(), PALETTE, strict=False))),
         }
-        tip = _tip(("budget", "budget", ","), ("size", "members", ","), ("share", "ambiguity", ".2%"))
+        tips = (("budget", "budget", ","), ("size", "members", ","), ("share", "ambiguity", ".2%"))
         layers = [
             _mark("line", lines, strokeWidth=2),
-            _mark("point", {**lines, "tooltip": tip}, filled=True, size=50, opacity=1),
+            _mark("point", lines, filled=True, size=50, opacity=1, **_HOVER),
         ]
         folded = [{"fold": list(fields), "as": ["name", "share"]}, {"filter": "isValid(datum.share)"}]
-        found["Ambiguity"] = _chart("budgets", layers, 240, transform=[*folded, *_calculate(label=label)])
+        found["Ambiguity"] = _chart("budgets", layers, 240, tips, transform=[*folded, *_calculate(label=label)])
     name = "demographic_parity_difference"
     if any(row.get(f"{name}_median") is not None for row in rows):
         found["Demographic parity gap"] = _band(x, "gap of selection rates", name, None, f"{name}_target")
@@ -438,17 +432,18 @@ def _band(x: Spec, title: str, field: str, format: str | None, target: str | Non
     zero = target is not None
     ends = {"x": x, "y": _q(f"{field}_min", title, format, zero=zero), "y2": {"field": f"{field}_max"}}
     median = {"x": x, "y": _q(f"{field}_median", title, format, zero=zero)}
-    tip = _tip(("budget", "budget", ","), *((f"{field}_{key}", key, ".3f") for key in ("min", "median", "max")))
+    shown = [(f"{field}_{key}", key, ".3f") for key in ("min", "median", "max")]
+    tips = [("budget", "budget", ","), *shown, *([] if target is None else [(target, "target", ".3f")])]
     known = [{"filter": f"isValid(datum.{field}_median)"}]
     layers = [
         _mark("area", ends, color=_ACCENT, opacity=0.25, transform=known),
-        _mark("rule", {**ends, "tooltip": tip}, color=_ACCENT, opacity=0.6, strokeWidth=2, transform=known),
+        _mark("rule", ends, color=_ACCENT, opacity=0.6, strokeWidth=2, transform=known, **_HOVER),
         _mark("line", median, color=_ACCENT, strokeWidth=2, transform=known),
-        _mark("point", {**median, "tooltip": tip}, color=_ACCENT, filled=True, size=50, opacity=1, transform=known),
+        _mark("point", median, color=_ACCENT, filled=True, size=50, opacity=1, transform=known, **_HOVER),
     ]
     if target is not None:
         own = {"x": x, "y": _q(target, title, zero=zero)}
         valid = [{"filter": f"isValid(datum.{target})"}]
         layers.append(_mark("line", own, color=_INK, strokeDash=[4, 3], opacity=0.8, transform=valid))
-        layers.append(_diamond({**own, "tooltip": _tip((target, "target", ".3f"))}, transform=valid))
-    return _chart("budgets", layers, 240)
+        layers.append(_diamond(own, transform=valid))
+    return _chart("budgets", layers, 240, tips)

@@ -50,7 +50,9 @@ def draw_figures(material: Material) -> dict[str, bytes]:
         for name, (panels, draw) in _plans(material).items():
             columns = min(len(panels), 3)
             rows = -(-len(panels) // columns)
-            figure = Figure(figsize=(3.2 * columns, 2.6 * rows) if columns > 1 else (5.2, 4.2), layout="constrained")
+            height = 0.9 + 0.3 * len({row["group"] for row in material.rates}) if name in ("rates", "groups") else 2.6
+            size = (3.2 * columns, height * rows) if columns > 1 else (5.2, 4.2)
+            figure = Figure(figsize=size, layout="constrained")
             axes = figure.subplots(rows, columns, squeeze=False).ravel()
             for one, panel in zip(axes, panels, strict=False):
                 draw(one, panel)

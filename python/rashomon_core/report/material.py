@@ -32,7 +32,7 @@ __all__ = ["Heat", "Material", "Source", "family_of", "gather", "make_source", "
 Array = npt.NDArray[Any]
 Row = dict[str, Any]
 #: Surrogates of one budget in a chart, points of a curve, cells of a side of the heat map, models that are clustered.
-DOTS, EPSILONS, CDF_POINTS, CELLS, CLUSTERED = 1500, 24, 200, 100, 2000
+DOTS, EPSILONS, CDF_POINTS, CELLS, CLUSTERED = 1500, 24, 200, 64, 2000
 #: Samples and their supporting models in the table, groups in a chart, families with a colour of their own.
 SAMPLES, SUPPORT, GROUPS, FAMILIES = 20, 6, 24, 9
 _PARAMETERS = ("threshold", "positive", "missing", "ddof")

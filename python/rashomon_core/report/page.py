@@ -11,6 +11,7 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any, cast
 
 from rashomon_core.errors import MissingDependencyError
@@ -100,6 +101,7 @@ def render_page(material: Material) -> str:
             }
         )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     policy = f"default-src 'none'; script-src {_digest(library)} {_digest(script)}; style-src 'unsafe-inline'; "
     policy += "img-src data: blob:; base-uri 'none'; form-action 'none'"
     text: str = environment.from_string(_asset("page.html.jinja")).render(
@@ -136,7 +138,7 @@ def title(document: Mapping[str, Any]) -> str:
     """Return what the report is about."""
     if "audit" in document:
         return clean(f"Rashomon audit of {document['audit']['target']['name']} on {document['audit']['data']['name']}")
-    return clean(f"Rashomon set of {document['inputs'][0]['path']}")
+    return clean(f"Rashomon set of {PurePath(document['inputs'][0]['path']).name}")
 
 
 def _lead(document: Mapping[str, Any]) -> list[str]:

@@ -8,14 +8,26 @@
     ast: true,
     actions: { export: true, source: false, compiled: false, editor: false },
   };
+  const shown = (tips) => (datum, sanitize) => {
+    const text = (value, format) => (format && Number.isFinite(value) ? vega.format(format)(value) : String(value));
+    const rows = tips.filter(([field]) => datum[field] !== undefined && datum[field] !== null);
+    const cells = rows.map(([field, title, format]) => [title, text(datum[field], format)].map(sanitize));
+    return `<table>${cells.map(([key, value]) => `<tr><td class="key">${key}</td><td class="value">${value}</td></tr>`).join("")}</table>`;
+  };
   const views = [];
   for (const [id, spec] of Object.entries(specs)) {
     for (const table of spec.data) {
       if (Object.hasOwn(datasets, table.name)) table.values = datasets[table.name];
     }
     const place = document.getElementById(id);
-    const { view } = await vegaEmbed(place, spec, { ...options, downloadFileName: id });
+    const { view } = await vegaEmbed(place, spec, {
+      ...options,
+      downloadFileName: id,
+      tooltip: { formatTooltip: shown(spec.usermeta.tips) },
+    });
     views.push({ view, names: new Set((spec.signals || []).map((s) => s.name)) });
+    if (views.length === 1) performance.mark("first chart");
+    if (views.length % 3 === 1) await new Promise((done) => setTimeout(done)); // the page can be read meanwhile
   }
   for (const control of document.querySelectorAll("[data-filter]")) {
     const set = () => {
@@ -40,5 +52,6 @@
   addEventListener("afterprint", () => {
     for (const d of closed) d.open = false;
   });
+  performance.mark("all charts");
   document.documentElement.dataset.ready = String(views.length);
 })();

@@ -92,6 +92,9 @@ HEAVY = (
     "polars",
     "click",
     "cvxpy",
+    "vl_convert",
+    "jinja2",
+    "matplotlib",
 )
 
 

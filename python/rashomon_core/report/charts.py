@@ -18,6 +18,8 @@ __all__ = ["LABELLED", "LINES", "PALETTE", "charts", "colours", "datasets"]
 Spec = dict[str, Any]
 #: Colours that can be told apart in print, on dark pages and by people with colour-blind eyes (Tableau 10's order).
 PALETTE = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#d6a900", "#ff9da6", "#9d755d", "#8c8c8c")
+#: Names take at most a part of a chart: a phone has little room.
+_NARROW = {"expr": "containerSize()[0] * 0.36"}
 #: Heat maps with at most so many rows name them.
 LABELLED = 32
 _ACCENT = PALETTE[0]
@@ -96,7 +98,7 @@ def charts(material: Material) -> dict[str, dict[str, Spec]]:
 
 
 def _chart(data: str, layers: Sequence[Spec], height: int, tips: Sequence[tuple[str, str, str]], **more: Any) -> Spec:
-    """Return a chart as wide as its place; ``tips`` are (field, title, format) of what the pointer shows."""
+    """Return a chart as wide as its place; ``tips`` are (field, title, kind) of what the pointer shows."""
     fit = {"type": "fit-x", "contains": "padding"}
     return {
         "config": _CONFIG,
@@ -158,7 +160,7 @@ _MODEL_TIPS = (
     ("set", "set", ""),
     ("budget", "budget", ""),
     ("method", "method", ""),
-    ("fidelity", "fidelity", ".2%"),
+    ("fidelity", "fidelity", "percent"),
 )
 
 
@@ -211,7 +213,7 @@ def _fairness(material: Material) -> dict[str, Spec]:
                 _diamond({"x": x, "y": y}, **target),
             ]
         start = _params(budget=material.budgets[-1], family="", method="", members=False, form="difference")
-        tips = (*_MODEL_TIPS, ("gap", metric.replace("_", " "), ".3f"))
+        tips = (*_MODEL_TIPS, ("gap", metric.replace("_", " "), "number"))
         found[title_of(metric)] = _chart("models", layers, 210, tips, params=start)
     return found
 
@@ -230,7 +232,12 @@ def _epsilon(material: Material) -> dict[str, Spec]:
         "y": _q("share", "share of samples", "~%", zero=True),
         "color": _colour("label", dict(zip([LINES[name] for name in kept], PALETTE, strict=False))),
     }
-    tips = (("label", "metric", ""), ("epsilon", "epsilon", ".4~g"), ("size", "models", ","), ("share", "share", ".2%"))
+    tips = (
+        ("label", "metric", ""),
+        ("epsilon", "epsilon", "short"),
+        ("size", "models", "count"),
+        ("share", "share", "percent"),
+    )
     multiplicity = [
         _mark("line", lines, interpolate="step-after", strokeWidth=2),
         _mark("point", lines, filled=True, size=26, opacity=0.9, **_HOVER),
@@ -247,8 +254,8 @@ def _epsilon(material: Material) -> dict[str, Spec]:
     for layer in multiplicity[:2]:
         layer["transform"] = folded
     found = {
-        "Multiplicity": _chart("curve", multiplicity, 240, tips),
-        "Size of the set": _chart("curve", sizes, 240, tips[1:3]),
+        "Multiplicity": _chart("curve", multiplicity, 240, [*tips, ("share", "share", "percent")]),
+        "Size of the set": _chart("curve", sizes, 240, tips[1:]),
     }
     if material.fairness:
         found["Fairness over the set"] = _epsilon_fairness(material, x, rule)
@@ -263,11 +270,11 @@ def _epsilon_fairness(material: Material, x: Spec, rule: Spec) -> Spec:
     band = _calculate(low="datum[metric + '_' + form + '_min']", high="datum[metric + '_' + form + '_max']")
     ends = {"x": x, "y": y, "y2": {"field": "high"}}
     tips = (
-        ("epsilon", "epsilon", ".4~g"),
-        ("size", "models", ","),
-        ("low", "smallest", ".3f"),
-        ("high", "largest", ".3f"),
-        ("own", "target", ".3f"),
+        ("epsilon", "epsilon", "short"),
+        ("size", "models", "count"),
+        ("low", "smallest", "number"),
+        ("high", "largest", "number"),
+        ("own", "target", "number"),
     )
     target = {
         "data": {"values": own},
@@ -306,7 +313,7 @@ def _capacity(material: Material) -> dict[str, Spec]:
         "y": _q("share", "share of samples at or below", "~%", zero=True),
         "color": {"value": _ACCENT},
     }
-    tips = [("bits", "bits", ".3f"), ("share", "samples at or below", ".2%")]
+    tips = [("bits", "bits", "number"), ("share", "samples at or below", "percent")]
     if len(shown) > 1:
         encoding["color"] = _colour("budget", dict(zip(shown, PALETTE, strict=False)), title="query budget")
         encoding["color"] |= {"sort": None, "legend": {"columns": 4}}
@@ -324,7 +331,7 @@ def _disagreement(material: Material) -> dict[str, Spec]:
         return {}
     n = len(heat.names)
     bare: Spec = {"title": None, "labels": False, "ticks": False, "domain": False}
-    named = {**bare, "labels": True, "labelExpr": "names[datum.value]", "labelLimit": 240}
+    named = {**bare, "labels": True, "labelExpr": "names[datum.value]", "labelLimit": _NARROW}
     cell = _mark(
         "rect",
         {
@@ -333,14 +340,14 @@ def _disagreement(material: Material) -> dict[str, Spec]:
             "color": {
                 "field": "data",
                 "type": "quantitative",
-                "title": "share of samples on which they differ",
+                "title": "differ on",
                 "scale": {"scheme": "viridis", "reverse": True, "domainMin": 0},
-                "legend": {"format": "~%", "gradientLength": 200, "titleLimit": 300, "tickCount": 4},
+                "legend": {"format": "~%", "gradientLength": 140, "tickCount": 3},
             },
         },
         **_HOVER,
     )
-    tips = (("one", "model", ""), ("other", "and", ""), ("data", "differ on", ".2%"))
+    tips = (("one", "model", ""), ("other", "and", ""), ("data", "differ on", "percent"))
     rows = [
         {"window": [{"op": "row_number", "as": "n"}]},
         *_calculate(row=f"floor((datum.n - 1) / {n})", column=f"(datum.n - 1) % {n}"),
@@ -352,14 +359,14 @@ def _disagreement(material: Material) -> dict[str, Spec]:
 
 
 def _group_axis() -> Spec:
-    axis = {"labelLimit": 200, "domain": False, "ticks": False}
+    axis = {"labelLimit": _NARROW, "domain": False, "ticks": False}
     return {"field": "group", "type": "nominal", "title": None, "sort": None, "axis": axis}
 
 
 def _rates(material: Material) -> dict[str, Spec]:
     found = {}
     y, ends = _group_axis(), ("min", "median", "max", "target")
-    tips = (("group", "group", ""), *((key, key, ".2%") for key in ends))
+    tips = (("group", "group", ""), *((key, key, "percent") for key in ends))
     groups = len({row["group"] for row in material.rates})
     for rate in dict.fromkeys(row["rate"] for row in material.rates):
         name = f"{title_of(rate)}: {material.positive}" if rate == "selection_rate" else title_of(rate)
@@ -382,7 +389,7 @@ def _groups(material: Material) -> dict[str, Spec]:
             "y": _group_axis(),
             "x": _q(field, "share of samples", "~%", zero=True, axis={"tickCount": 5}),
         }
-        tips = (("group", "group", ""), ("samples", "samples", ","), (field, title.lower(), ".2%"))
+        tips = (("group", "group", ""), ("samples", "samples", "count"), (field, title.lower(), "percent"))
         layers = [_mark("bar", bar, color=_ACCENT, opacity=0.75, height=14, **_HOVER)]
         found[title] = _chart("groups", layers, 26 * len(material.groups), tips)
     return found
@@ -414,7 +421,7 @@ def _budgets(material: Material) -> dict[str, Spec]:
             "y": _q("share", "ambiguity", "~%", zero=True),
             "color": _colour("label", dict(zip(fields.values(), PALETTE, strict=False))),
         }
-        tips = (("budget", "budget", ","), ("size", "members", ","), ("share", "ambiguity", ".2%"))
+        tips = (("budget", "budget", "count"), ("size", "members", "count"), ("share", "ambiguity", "percent"))
         layers = [
             _mark("line", lines, strokeWidth=2),
             _mark("point", lines, filled=True, size=50, opacity=1, **_HOVER),
@@ -432,8 +439,8 @@ def _band(x: Spec, title: str, field: str, format: str | None, target: str | Non
     zero = target is not None
     ends = {"x": x, "y": _q(f"{field}_min", title, format, zero=zero), "y2": {"field": f"{field}_max"}}
     median = {"x": x, "y": _q(f"{field}_median", title, format, zero=zero)}
-    shown = [(f"{field}_{key}", key, ".3f") for key in ("min", "median", "max")]
-    tips = [("budget", "budget", ","), *shown, *([] if target is None else [(target, "target", ".3f")])]
+    shown = [(f"{field}_{key}", key, "number") for key in ("min", "median", "max")]
+    tips = [("budget", "budget", "count"), *shown, *([] if target is None else [(target, "target", "number")])]
     known = [{"filter": f"isValid(datum.{field}_median)"}]
     layers = [
         _mark("area", ends, color=_ACCENT, opacity=0.25, transform=known),

@@ -16,6 +16,8 @@ from .material import Material
 
 __all__ = ["draw_figures"]
 
+#: Letters of a name in a figure.
+LABEL = 30
 _SETTINGS: dict[str, Any] = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -27,7 +29,7 @@ _SETTINGS: dict[str, Any] = {
     "text.parse_math": False,  # a dollar in a name is a dollar
     "svg.hashsalt": "rashomon-core",  # the same bytes each time
     "svg.fonttype": "none",
-    "savefig.dpi": 200,
+    "savefig.dpi": 160,
 }
 _FORMS: dict[str, dict[str, Any]] = {"svg": {"metadata": {"Date": None}}, "png": {"metadata": {"Software": None}}}
 
@@ -59,6 +61,8 @@ def draw_figures(material: Material) -> dict[str, bytes]:
                 one.set_title(panel)
             for spare in axes[len(panels) :]:
                 spare.set_axis_off()
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once, for both forms
             for form, options in _FORMS.items():
                 stream = io.BytesIO()
                 figure.savefig(stream, format=form, **options)
@@ -92,6 +96,11 @@ def _plans(material: Material) -> dict[str, tuple[list[str], Callable[[Any, str]
     return {name: plan for name, plan in plans.items() if plan[0]}
 
 
+def _label(name: str) -> str:
+    """Return a name that leaves room for what it names."""
+    return name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
+
+
 def _float(value: float | None) -> float:
     return np.nan if value is None else value
 
@@ -106,7 +115,7 @@ def _dots(axes: Any, metric: str, material: Material) -> None:
                 if row["family"] == family and row["member"] == member and row["budget"] == last
             ]
             x, y = ([_float(row[key]) for row in rows] for key in ("fidelity", name))
-            label = family if member else None
+            label = _label(family) if member else None
             axes.scatter(x, y, s=12, edgecolors=colour, facecolors=colour if member else "none", lw=0.8, label=label)
     own = material.target.get(name)
     if own is not None:
@@ -152,7 +161,8 @@ def _heat(axes: Any, material: Material) -> None:
     axes.grid(False)
     axes.set_xticks([])
     n = len(material.heat.names)
-    axes.set_yticks(range(n) if n <= LABELLED else [], material.heat.names if n <= LABELLED else [], fontsize=6)
+    named = [_label(name) for name in material.heat.names] if n <= LABELLED else []
+    axes.set_yticks(range(len(named)), named, fontsize=6)
     axes.figure.colorbar(image, ax=axes, shrink=0.8)
 
 
@@ -163,14 +173,14 @@ def _rates(axes: Any, rate: str, material: Material) -> None:
         axes.plot([row["median"]], [k], "|", color=PALETTE[0], ms=10, mew=2)
         if row["target"] is not None:
             axes.plot([row["target"]], [k], "kD", ms=5)
-    axes.set_yticks(range(len(rows)), [row["group"] for row in rows])
+    axes.set_yticks(range(len(rows)), [_label(row["group"]) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
 
 
 def _groups(axes: Any, field: str, material: Material) -> None:
     values = [_float(row[field]) for row in material.groups]
     axes.barh(range(len(values)), values, color=PALETTE[0], alpha=0.75, height=0.6)
-    axes.set_yticks(range(len(values)), [row["group"] for row in material.groups])
+    axes.set_yticks(range(len(values)), [_label(row["group"]) for row in material.groups])
     axes.invert_yaxis()
     axes.set_xlabel("share of samples")
 

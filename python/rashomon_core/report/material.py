@@ -424,8 +424,8 @@ class _Measured:
         return row
 
     def _reference_index(self) -> int | None:
-        ids = self.source.inputs.view.model_ids
-        return ids.index(self.source.reference) if self.source.reference in ids else None
+        ids, given = self.source.inputs.view.model_ids, self.source.reference
+        return ids.index(given) if isinstance(given, str) and given in ids else None
 
     def _reference_answers(self) -> Any:
         """Return the reference on the evaluation samples; a model becomes its answers, for it may be no member."""

@@ -33,9 +33,9 @@ def defused(text: str) -> str:
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table as CSV (RFC 4180, line feeds); numbers in full, None as nothing, texts defused."""
+    """Return a table as CSV (RFC 4180); numbers in full, None as nothing, texts defused."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow([defused(name) for name in columns])
     for row in rows:
         writer.writerow([_cell(value) for value in row])

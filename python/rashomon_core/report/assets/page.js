@@ -8,11 +8,18 @@
     ast: true,
     actions: { export: true, source: false, compiled: false, editor: false },
   };
+  const numbers = {
+    percent: new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 2, maximumFractionDigits: 2 }),
+    number: new Intl.NumberFormat("en", { minimumFractionDigits: 3, maximumFractionDigits: 3 }),
+    short: new Intl.NumberFormat("en", { maximumSignificantDigits: 4 }),
+    count: new Intl.NumberFormat("en"),
+  };
+  const text = (value, kind) => (kind && Number.isFinite(value) ? numbers[kind].format(value) : String(value));
   const shown = (tips) => (datum, sanitize) => {
-    const text = (value, format) => (format && Number.isFinite(value) ? vega.format(format)(value) : String(value));
     const rows = tips.filter(([field]) => datum[field] !== undefined && datum[field] !== null);
-    const cells = rows.map(([field, title, format]) => [title, text(datum[field], format)].map(sanitize));
-    return `<table>${cells.map(([key, value]) => `<tr><td class="key">${key}</td><td class="value">${value}</td></tr>`).join("")}</table>`;
+    const cells = rows.map(([field, title, kind]) => [title, text(datum[field], kind)].map(sanitize));
+    const lines = cells.map(([key, value]) => `<tr><td class="key">${key}</td><td class="value">${value}</td></tr>`);
+    return `<table>${lines.join("")}</table>`;
   };
   const views = [];
   for (const [id, spec] of Object.entries(specs)) {
@@ -27,7 +34,7 @@
     });
     views.push({ view, names: new Set((spec.signals || []).map((s) => s.name)) });
     if (views.length === 1) performance.mark("first chart");
-    if (views.length % 3 === 1) await new Promise((done) => setTimeout(done)); // the page can be read meanwhile
+    if (views.length < 4) await new Promise((done) => setTimeout(done)); // the page can be read meanwhile
   }
   for (const control of document.querySelectorAll("[data-filter]")) {
     const set = () => {

@@ -25,7 +25,7 @@ from test_cli import run
 
 from rashomon_core.audit import run_audit, run_material
 from rashomon_core.datasets import load_table
-from rashomon_core.report import figures, material, writing
+from rashomon_core.report import figures, heat, material, writing
 from rashomon_core.report.charts import charts, datasets
 from rashomon_core.report.page import render_page
 from rashomon_core.report.tabular import csv_tables, defused, render_markdown, to_csv
@@ -223,7 +223,7 @@ def test_the_most_ambiguous_samples_come_first_and_their_models_carry_the_capaci
 
 def test_what_is_too_long_is_thinned_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(material, "DOTS", 10)
-    monkeypatch.setattr(material, "CELLS", 4)
+    monkeypatch.setattr(heat, "CELLS", 4)
     data = drawn(1, 30, 200)
     found = measured(tmp_path, data.pop("scores"), **data, epsilon=1.0, selection=0.3)
     assert len(found.models) == 10
@@ -235,7 +235,7 @@ def test_what_is_too_long_is_thinned_and_said(tmp_path: Path, monkeypatch: pytes
     assert found.heat.models == 30
     assert any("10 of 30 models" in text for text in found.notes)
     assert any("neighbouring models" in text for text in found.notes)
-    everything = material._thinned(1000, 7)
+    everything = heat.thinned(1000, 7)
     assert (everything[0], everything[-1], len(everything)) == (0, 999, 7)
 
 
@@ -245,8 +245,8 @@ def test_binned_cells_are_means_over_pairs_of_different_models(tmp_path: Path, m
     whole = measured(tmp_path, data["scores"], target=data["target"])
     assert whole.heat is not None
     assert sorted(whole.heat.names) == [str(k) for k in range(7)]
-    monkeypatch.setattr(material, "CELLS", 3)
-    monkeypatch.setattr(material, "_clustered", lambda cells: np.arange(len(cells)))
+    monkeypatch.setattr(heat, "CELLS", 3)
+    monkeypatch.setattr(heat, "_clustered", lambda cells: np.arange(len(cells)))
     binned = measured(tmp_path, data["scores"], target=data["target"])
     assert binned.heat is not None
     distances, bins = naive.pairwise_disagreement(labels), [[0, 1, 2], [3, 4], [5, 6]]

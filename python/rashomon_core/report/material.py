@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rashomon_core import tiles
-from rashomon_core.errors import MissingDependencyError
 from rashomon_core.inputs import Inputs, check_inputs
 from rashomon_core.metrics.capacity import rashomon_capacity
-from rashomon_core.metrics.decisions import decide, pairwise_disagreement, votes
+from rashomon_core.metrics.decisions import decide, votes
 from rashomon_core.metrics.groups import group_rates
 from rashomon_core.metrics.scores import viable_prediction_range
 from rashomon_core.metrics.sets import rashomon_mask
@@ -27,12 +26,14 @@ from rashomon_core.profiling import Profile, profile
 from rashomon_core.results import FAIRNESS, CapacityResult, GroupRates
 from rashomon_core.vectors import as_selection
 
-__all__ = ["Heat", "Material", "Source", "family_of", "gather", "make_source", "method_of"]
+from .heat import Heat, heat_of, thinned
+
+__all__ = ["Material", "Source", "family_of", "gather", "make_source", "method_of"]
 
 Array = npt.NDArray[Any]
 Row = dict[str, Any]
-#: Surrogates of one budget in a chart, points of a curve, cells of a side of the heat map, models that are clustered.
-DOTS, EPSILONS, CDF_POINTS, CELLS, CLUSTERED = 1500, 24, 200, 64, 2000
+#: Surrogates of one budget in a chart, points of a curve.
+DOTS, EPSILONS, CDF_POINTS = 1500, 24, 200
 #: Samples and their supporting models in the table, groups in a chart, families with a colour of their own.
 SAMPLES, SUPPORT, GROUPS, FAMILIES = 20, 6, 24, 9
 _PARAMETERS = ("threshold", "positive", "missing", "ddof")
@@ -62,25 +63,6 @@ class Source:
     reference: Any
     parameters: Mapping[str, Any]
     budget: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Heat:
-    """Disagreement of models in an order that puts similar ones side by side.
-
-    Attributes
-    ----------
-    names : list of str
-        One for each row: a model, or how many models a row stands for.
-    cells : (n, n) float64
-        Share of samples on which two models differ; means over pairs where a row stands for several.
-    models : int
-        How many models there are.
-    """
-
-    names: list[str]
-    cells: Array
-    models: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,7 +338,7 @@ class _Measured:
             columns["fidelity"] = self.everyone.arrays["fidelity"]
         if self.losses is not None:
             columns["loss"] = self.losses
-        kept = _thinned(view.n_models, DOTS)
+        kept = thinned(view.n_models, DOTS)
         if len(kept) < view.n_models:
             self.notes.append(f"charts show {len(kept):,} of {view.n_models:,} models; tables and sentences count all")
         audit = self.source.budget is not None
@@ -398,7 +380,7 @@ class _Measured:
         stated = float(asked["epsilon"])
         limit = max(4 * stated, float(np.median(gaps)) if len(gaps) else 0.0)
         gaps = gaps[gaps <= limit]
-        gaps = gaps[_thinned(len(gaps), EPSILONS - 1)]
+        gaps = gaps[thinned(len(gaps), EPSILONS - 1)]
         rows: list[Row] = []
         fairness = self._metrics(self.everyone.rates)
         known: dict[int, Row] = {}
@@ -447,7 +429,7 @@ class _Measured:
         at = np.append(np.flatnonzero(np.diff(bits) > 0), len(bits) - 1)  # the last of equal capacities
         # Evenly along both axes, so that neither a jump nor a tail is lost.
         steps = np.searchsorted(bits[at], np.linspace(bits[0], bits[-1], CDF_POINTS // 2))
-        kept = np.unique([*_thinned(len(at), CDF_POINTS // 2).tolist(), *np.minimum(steps, len(at) - 1).tolist()])
+        kept = np.unique([*thinned(len(at), CDF_POINTS // 2).tolist(), *np.minimum(steps, len(at) - 1).tolist()])
         points = [(float(bits[at[k]]), float(shares[at[k]])) for k in kept]
         points.insert(0, (max(points[0][0], 0.0), 0.0))
         return [{"budget": self._name, "bits": max(b, 0.0), "share": s} for b, s in points]
@@ -498,25 +480,9 @@ class _Measured:
         """Return how often members differ, ordered by clustering; None for fewer than two."""
         if self.set is None or self.set.view.n_models < 2:
             return None
-        view = self.set.view
-        M = view.n_models
-        kept = _thinned(M, CLUSTERED)
-        if len(kept) < M:
-            view = view.take(kept)
-            self.notes.append(f"the heat map is of {len(kept):,} of {M:,} members")
-        cells = pairwise_disagreement(self._decided(view), sample_weight=self.part.weights, **self.limits)
-        order = _clustered(cells)
-        if len(order) <= CELLS:
-            return Heat([view.model_ids[k] for k in order], cells[np.ix_(order, order)], M)
-        bins = np.array_split(order, CELLS)
-        self.notes.append(f"a row of the heat map is the mean of {len(bins[-1])} or {len(bins[0])} neighbouring models")
-        member = np.zeros((CELLS, len(order)))
-        for row, models in enumerate(bins):
-            member[row, models] = 1
-        size = member.sum(axis=1)
-        pairs = np.outer(size, size)
-        pairs[np.diag_indices(CELLS)] = np.maximum(size * (size - 1), 1)  # of different models
-        return Heat([f"{len(models)} models" for models in bins], member @ cells @ member.T / pairs, M)
+        found, notes = heat_of(self.set.view, self._decided, weights=self.part.weights, **self.limits)
+        self.notes += notes
+        return found
 
     # -- groups
 
@@ -638,24 +604,3 @@ def _mask(chosen: Array, n: int) -> Array:
     mask = np.zeros(n, dtype=bool)
     mask[chosen] = True
     return mask
-
-
-def _thinned(n: int, most: int) -> Array:
-    """Return at most ``most`` of 0..n-1, evenly spread, first and last among them."""
-    if n <= most:
-        return np.arange(n)
-    return np.unique(np.linspace(0, n - 1, most).round().astype(np.int64))
-
-
-def _clustered(distances: Array) -> Array:
-    """Return an order of models by average-linkage clustering: neighbours differ little."""
-    try:
-        from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
-        from scipy.spatial.distance import squareform
-    except ImportError as error:
-        raise MissingDependencyError("scipy", "the order of the heat map", "report") from error
-    condensed = squareform(distances, checks=False)
-    tree = linkage(condensed, "average")
-    if len(distances) <= CELLS:
-        tree = optimal_leaf_ordering(tree, condensed)
-    return np.asarray(leaves_list(tree), dtype=np.int64)

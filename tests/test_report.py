@@ -350,6 +350,26 @@ def test_the_page_says_what_the_document_says(audited: material.Material) -> Non
     assert "connect-src" not in policy
 
 
+def test_intervals_and_groups_of_the_document_are_shown(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    document = json.loads((copy / "result.json").read_text())
+    document["results"]["ambiguity"]["interval"] = {"low": 0.123, "high": 0.456, "level": 0.95}
+    entry = {"samples": 70, "ambiguity": {"value": 0.25}, "pairwise_disagreement": {"mean": 0.125}}
+    document["results"]["groups"] = {"female": entry, "male": {**entry, "samples": 80}}
+    (copy / "result.json").write_text(json.dumps(document))
+    found = run_material(copy)
+    assert [(row["group"], row["samples"], row["ambiguity"], row["disagreement"]) for row in found.groups] == [
+        ("female", 70, 0.25, 0.125),
+        ("male", 80, 0.25, 0.125),
+    ]
+    text = Reader(render_page(found)).text
+    assert "interval 12.3 % to 45.6 %" in text
+    assert "ambiguity.interval.low 0.123" in text
+
+
 def test_every_chart_has_its_data_and_one_place(audited: material.Material) -> None:
     drawn_, rows = charts(audited), datasets(audited)
     assert set(drawn_) == {"budgets", "fairness", "epsilon", "capacity", "disagreement", "rates", "groups"}

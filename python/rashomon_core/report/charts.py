@@ -1,8 +1,7 @@
 """The figures of a report as Vega-Lite specifications: data, marks and encodings, which Vega draws in the browser.
 
-A chart names its data ("models", "curve" ...): the page carries each of them once. Charts take the parameters
-``budget``, ``family``, ``method``, ``members``, ``form`` and ``metric`` from the page's filters. No text of users goes
-into an expression.
+A chart names its data ("models", "curve" ...), and the page carries each of them once. The page's filters choose rows of
+"models" and set the parameters ``form`` and ``metric``. No text of users goes into an expression.
 """
 
 from __future__ import annotations
@@ -149,15 +148,9 @@ def _calculate(**fields: str) -> list[Spec]:
 
 # --- one figure each ------------------------------------------------------------------------------------------
 
-_KEPT = (
-    "(budget == '' || datum.budget == budget) && (family == '' || datum.family == family) && "
-    "(method == '' || datum.method == method) && (!members || datum.member)"
-)
-
-
 _MODEL_TIPS = (
     ("id", "model", ""),
-    ("set", "set", ""),
+    ("member", "set", "member"),
     ("budget", "budget", ""),
     ("method", "method", ""),
     ("fidelity", "fidelity", "percent"),
@@ -190,11 +183,7 @@ def _fairness(material: Material) -> dict[str, Spec]:
             strokeOpacity=0.9,
             **_HOVER,
             transform=[
-                {"filter": _KEPT},
-                *_calculate(
-                    gap=f"form == 'ratio' ? datum.{metric}_ratio : datum.{metric}_difference",
-                    set="datum.member ? 'member' : 'not in the set'",
-                ),
+                *_calculate(gap=f"form == 'ratio' ? datum.{metric}_ratio : datum.{metric}_difference"),
                 {"filter": "isValid(datum.gap)"},
             ],
         )
@@ -212,9 +201,8 @@ def _fairness(material: Material) -> dict[str, Spec]:
                 _dashed({"y": y}, **target),
                 _diamond({"x": x, "y": y}, **target),
             ]
-        start = _params(budget=material.budgets[-1], family="", method="", members=False, form="difference")
         tips = (*_MODEL_TIPS, ("gap", metric.replace("_", " "), "number"))
-        found[title_of(metric)] = _chart("models", layers, 210, tips, params=start)
+        found[title_of(metric)] = _chart("models", layers, 210, tips, params=_params(form="difference"))
     return found
 
 

@@ -14,13 +14,28 @@
     short: new Intl.NumberFormat("en", { maximumSignificantDigits: 4 }),
     count: new Intl.NumberFormat("en"),
   };
-  const text = (value, kind) => (kind && Number.isFinite(value) ? numbers[kind].format(value) : String(value));
+  const text = (value, kind) => {
+    if (kind === "member") return value ? "member" : "not in the set";
+    return kind && Number.isFinite(value) ? numbers[kind].format(value) : String(value);
+  };
   const shown = (tips) => (datum, sanitize) => {
     const rows = tips.filter(([field]) => datum[field] !== undefined && datum[field] !== null);
     const cells = rows.map(([field, title, kind]) => [title, text(datum[field], kind)].map(sanitize));
     const lines = cells.map(([key, value]) => `<tr><td class="key">${key}</td><td class="value">${value}</td></tr>`);
     return `<table>${lines.join("")}</table>`;
   };
+  const controls = [...document.querySelectorAll("[data-filter]")];
+  const chosen = {};
+  for (const control of controls) chosen[control.dataset.filter] = control.type === "checkbox" ? control.checked : control.value;
+  const every = datasets.models;
+  const kept = () =>
+    every.filter(
+      (row) =>
+        ["budget", "family", "method"].every((name) => !chosen[name] || row[name] === chosen[name]) &&
+        (!chosen.members || row.member),
+    );
+  const filtered = new Set(["budget", "family", "method", "members"]);
+  datasets.models = kept();
   const views = [];
   for (const [id, spec] of Object.entries(specs)) {
     for (const table of spec.data) {
@@ -32,22 +47,24 @@
       downloadFileName: id,
       tooltip: { formatTooltip: shown(spec.usermeta.tips) },
     });
-    views.push({ view, names: new Set((spec.signals || []).map((s) => s.name)) });
+    const names = (things) => new Set((things || []).map((thing) => thing.name));
+    views.push({ view, signals: names(spec.signals), tables: names(spec.data) });
     if (views.length === 1) performance.mark("first chart");
     if (views.length < 4) await new Promise((done) => setTimeout(done)); // the page can be read meanwhile
   }
-  for (const control of document.querySelectorAll("[data-filter]")) {
-    const set = () => {
-      const value = control.type === "checkbox" ? control.checked : control.value;
-      const name = control.dataset.filter;
-      for (const other of document.querySelectorAll(`[data-filter="${name}"]`)) {
-        if (other !== control) other.value = value;
+  for (const control of controls) {
+    const name = control.dataset.filter;
+    control.addEventListener("change", () => {
+      chosen[name] = control.type === "checkbox" ? control.checked : control.value;
+      for (const other of controls) {
+        if (other !== control && other.dataset.filter === name) other.value = chosen[name];
       }
-      for (const one of views) {
-        if (one.names.has(name)) one.view.signal(name, value).runAsync();
+      const rows = kept();
+      for (const { view, signals, tables } of views) {
+        if (filtered.has(name) && tables.has("models")) view.data("models", rows).runAsync();
+        if (signals.has(name)) view.signal(name, chosen[name]).runAsync();
       }
-    };
-    control.addEventListener("change", set);
+    });
     control.disabled = false;
   }
   const details = () => [...document.querySelectorAll("details:not(.vega-embed details)")];

@@ -1,7 +1,7 @@
 """The figures of a report as Vega-Lite specifications: data, marks and encodings, which Vega draws in the browser.
 
-A chart names its data ("models", "curve" ...), and the page carries each of them once. The page's filters choose rows of
-"models" and set the parameters ``form`` and ``metric``. No text of users goes into an expression.
+A chart names its data ("models", "curve" ...), and the page carries each of them once. The page's filters choose rows
+of "models" and set the parameters ``form`` and ``metric``. No text of users goes into an expression.
 """
 
 from __future__ import annotations

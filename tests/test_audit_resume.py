@@ -83,7 +83,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert "interrupted" in error
     kept = finished(folder)
     assert kept >= 3
-    assert run("--config", config, "--run", folder, "--quiet").returncode == 0
+    assert run("--config", config, "--run", folder, "--no-report", "--quiet").returncode == 0
 
 
 CASES = (
@@ -115,12 +115,12 @@ def test_exit_codes_and_messages(tmp_path: Path) -> None:
 
 def test_the_page_fits_eighty_columns_and_a_threshold_can_fail(tmp_path: Path) -> None:
     config, folder = small_config(tmp_path), tmp_path / "run"
-    done = run("--config", config, "--run", folder, "--fail-above", "ambiguity.value=0")
+    done = run("--config", config, "--run", folder, "--no-report", "--fail-above", "ambiguity.value=0")
     assert done.returncode == 1, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "surrogates are in the Rashomon set" in done.stdout
     assert "natural agreement" in done.stdout
-    again = run("--config", config, "--run", folder, "--json")
+    again = run("--config", config, "--run", folder, "--no-report", "--json")
     assert again.returncode == 0
     assert json.loads(again.stdout)["audit"]["configuration"]["budget"] == [40, 80]
 
@@ -129,7 +129,7 @@ def test_a_model_of_the_user_by_name(tmp_path: Path) -> None:
     config = small_config(tmp_path, target={"python": "mymodel:old"})
     (tmp_path / "mymodel.py").write_text("def old(X):\n    return (X['age'] > 45).to_numpy().astype(int)\n")
     done = subprocess.run(
-        [*COMMAND, "--config", str(config), "--run", "run", "--json"],
+        [*COMMAND, "--config", str(config), "--run", "run", "--no-report", "--json"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

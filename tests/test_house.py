@@ -103,6 +103,9 @@ HEAVY = (
     "polars",
     "click",
     "cvxpy",
+    "vl_convert",
+    "jinja2",
+    "matplotlib",
 )
 
 

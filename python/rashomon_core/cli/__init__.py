@@ -1,4 +1,4 @@
-"""The command ``rashomon-core``: audit, measure, inspect, convert.
+"""The command ``rashomon-core``: audit, measure, report, inspect, convert.
 
 Nothing is computed here: ``store`` opens files, numbers come from ``profiling`` and ``audit``, texts from
 ``report``. NumPy and the library are imported when a command runs, so that ``--help`` stays quick.
@@ -19,6 +19,7 @@ from .audit import audit
 from .common import EXIT_INTERRUPTED, say_error
 from .files import convert, inspect_command
 from .measure import measure
+from .report import report
 
 __all__ = ["app", "main"]
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(audit)
 app.command()(measure)
+app.command()(report)
 app.command("inspect")(inspect_command)
 app.command()(convert)
 
@@ -56,6 +58,7 @@ def root(
     \b
     rashomon-core audit
     rashomon-core measure PREDS --target T.npy --epsilon 0.01 --json
+    rashomon-core report RUN
 
     \b
     Exit codes: 0 done, 1 a stated threshold failed, 2 usage, 3 invalid input or

@@ -13,6 +13,7 @@ from .common import (
     JsonOption,
     OutputOption,
     QuietOption,
+    ReportOption,
     check_certified,
     check_limits,
     check_output,
@@ -94,6 +95,8 @@ def audit(
         typer.Option(metavar="PATH=X", help="Exit with 1 if a result is above X or null. Repeatable."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 if a capacity is not certified.")] = False,
+    report: ReportOption = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Do not write RUN/report.html either.")] = False,
     as_json: JsonOption = False,
     output: OutputOption = None,
     quiet: QuietOption = False,
@@ -101,16 +104,23 @@ def audit(
     """Query a target within a budget, train surrogates on its answers, and measure the set that fits.
 
     Without options: a gradient boosting target on the Arrests data, three budgets. The run folder keeps the
-    ledger of every answer, the predictions and the result; started again, a run that was stopped goes on, and
-    a finished one is printed.
+    ledger of every answer, the predictions, the result and a page to read, report.html; started again, a run
+    that was stopped goes on, and a finished one is printed.
     """
     with command(quiet) as notes:
         from rashomon_core.report.document import parse_threshold
 
         limits = [parse_threshold(text) for text in fail_above or ()]
-        check_output(output)
+        for file in (output, report):
+            check_output(file)
+        if report is not None and no_report:
+            raise UsageError("--report and --no-report exclude each other")
+        from rashomon_core.report.writing import check_libraries, missing_library, write_report
 
-        from rashomon_core.audit import default_folder, make_config, read_config, run_audit
+        if report is not None:
+            check_libraries()
+
+        from rashomon_core.audit import default_folder, make_config, read_config, run_audit, run_material
         from rashomon_core.tiles import parse_memory, show_progress
 
         if memory is not None:
@@ -160,6 +170,15 @@ def audit(
 
             print_human(lambda page: print_audit(done.document, page, folder=str(done.folder), known=known))
         finish(done.document, output, as_json, notes)
+        page = done.folder / "report.html" if report is None else report
+        lacking = missing_library()
+        if report is None and lacking is not None and not no_report:
+            notes.say(f"note: no report.html: {lacking}")
+        elif not no_report and (report is not None or not known or not page.exists()):
+            with show_progress(False if quiet else None):
+                write_report(run_material(done.folder, threads=threads, memory=memory), page=page)
+        if page.exists() and not no_report:
+            notes.say(f"report: {page}")
         check_limits(limits, done.results)
         if strict:
             check_certified(done.results)

@@ -20,6 +20,7 @@ from .common import (
     OutputOption,
     QuietOption,
     RenormalizeOption,
+    ReportOption,
     check_certified,
     check_limits,
     check_output,
@@ -127,6 +128,7 @@ def measure(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a drawn selection and of the bootstrap.")] = 0,
     checksum: ChecksumOption = False,
+    report: ReportOption = None,
     as_json: JsonOption = False,
     output: OutputOption = None,
     quiet: QuietOption = False,
@@ -146,7 +148,12 @@ def measure(
         if missing not in ("refuse", "group"):
             raise UsageError(f"--missing {missing}: refuse or group")
         limits = [parse_threshold(text) for text in fail_above or ()]
-        check_output(output)
+        for file in (output, report):
+            check_output(file)
+        if report is not None:
+            from rashomon_core.report.writing import check_libraries
+
+            check_libraries()
 
         from rashomon_core.profiling import profile
         from rashomon_core.report.document import build_document
@@ -182,7 +189,8 @@ def measure(
             "selection": inputs.selection(selection),
             **carried,
         }
-        keep_inputs(output, inputs.files.values())
+        for file in (output, report):
+            keep_inputs(file, inputs.files.values())
         index = parse_positive(positive, view)
         try:
             with show_progress(False if quiet else None):
@@ -219,6 +227,16 @@ def measure(
             name = view.class_names[index] if view.class_names and index < len(view.class_names) else None
             print_human(lambda page: print_report(document, page, description=description, positive=name))
         finish(document, output, as_json, notes)
+        if report is not None:
+            from rashomon_core.report.material import gather, make_source
+            from rashomon_core.report.writing import write_report
+
+            noun = "surrogate" if example else "model"
+            with show_progress(False if quiet else None):
+                source = make_source(view, document["parameters"], **given)
+                material = gather(document, [source], noun=noun, threads=threads, memory=memory)
+                write_report(material, page=report)
+            notes.say(f"wrote {report}")
         check_limits(limits, document["results"])
         if strict:
             check_certified(document["results"])

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from .terminal import Table, clean, console_of, counted, number, percent, sentences, show, tables
 
-__all__ = ["print_audit"]
+__all__ = ["baselines", "budgets", "gate", "heading", "print_audit", "remarks"]
 
 Results = Mapping[str, Any]
 
@@ -29,16 +29,17 @@ def print_audit(document: Mapping[str, Any], stream: IO[str], *, folder: str, kn
 
     console = console_of(stream)
     audit, entries = document["audit"], document["checkpoints"]
-    console.print(Text(clean(_heading(audit)), style="bold"))
-    console.print(Text(clean(_gate(audit))))
+    console.print(Text(clean(heading(audit)), style="bold"))
+    console.print(Text(clean(gate(audit))))
     console.print()
-    for sentence in [*sentences(document["results"], "surrogate", _positive(document)), *_remarks(entries[-1])]:
+    said = sentences(document["results"], "surrogate", _positive(document))
+    for sentence in [*said, *(text for _, text in remarks(entries[-1]))]:
         lines = textwrap.wrap(clean(sentence), console.width, initial_indent="- ", subsequent_indent="  ")
         console.print(Text("\n".join(lines)))
     console.print()
-    show(console, _budgets(entries))
+    show(console, budgets(entries))
     console.print()
-    show(console, _baselines(entries[-1], audit))
+    show(console, baselines(entries[-1], audit))
     for table in tables(document["results"])[1:]:
         console.print()
         show(console, table)
@@ -52,7 +53,8 @@ def _positive(document: Mapping[str, Any]) -> str:
     return str(names[document["parameters"]["positive"]])
 
 
-def _heading(audit: Mapping[str, Any]) -> str:
+def heading(audit: Mapping[str, Any]) -> str:
+    """Say what was audited: data, target, accuracy."""
     data, target = audit["data"], audit["target"]
     return (
         f"{data['name']}: {data['rows']:,} rows, {counted(len(data['class_names']), 'class')}; target "
@@ -60,7 +62,8 @@ def _heading(audit: Mapping[str, Any]) -> str:
     )
 
 
-def _gate(audit: Mapping[str, Any]) -> str:
+def gate(audit: Mapping[str, Any]) -> str:
+    """Say what the target gave away, and how it was asked."""
     config, queries = audit["configuration"], audit["queries"]
     defences = ", ".join(str(d) for d in config["defences"]) or "none"
     strategy = config["strategy"]
@@ -71,25 +74,26 @@ def _gate(audit: Mapping[str, Any]) -> str:
     )
 
 
-def _remarks(entry: Results) -> list[str]:
-    """Say what a fidelity has to be held against, and what the range of fairness is not."""
-    baselines, results = entry["baselines"], entry["results"]
+def remarks(entry: Results) -> list[tuple[str, str]]:
+    """Say what a fidelity has to be held against, and what the range of fairness is not; paths are in ``entry``."""
+    held, results = entry["baselines"], entry["results"]
     found = []
     methods = entry["surrogates"]["by_method"]
     if len(methods) > 1:
         parts = [f"{name.replace('_', ' ')} {m['members']} of {m['explored']}" for name, m in methods.items()]
-        found.append(f"Members by method: {', '.join(parts)}.")
-    fidelity, agreement = results.get("fidelity") or {}, baselines["natural_agreement"]
+        found.append(("surrogates.by_method", f"Members by method: {', '.join(parts)}."))
+    fidelity, agreement = results.get("fidelity") or {}, held["natural_agreement"]
     if agreement.get("value") is not None and fidelity.get("max") is not None:
         text = (
             f"Two trainings of the target's own recipe on bootstraps of its own data agree on "
             f"{percent(agreement['bootstraps'])} of the samples (two seeds on the same data: "
-            f"{percent(agreement['value'])}); always answering {baselines['majority_class']['class']!r} has a fidelity "
-            f"of {percent(baselines['majority_class']['fidelity'])}."
+            f"{percent(agreement['value'])}); always answering {held['majority_class']['class']!r} has a fidelity "
+            f"of {percent(held['majority_class']['fidelity'])}."
         )
-        found.append(text)
+        found.append(("baselines", text))
     if any(isinstance(gap, Mapping) and gap.get("target") is not None for gap in _gaps(results)):
-        found.append("Ranges of fairness are of the surrogates: they are no interval estimate of the target's value.")
+        text = "Ranges of fairness are of the surrogates: they are no interval estimate of the target's value."
+        found.append(("results.fairness", text))
     return found
 
 
@@ -98,7 +102,7 @@ def _gaps(results: Results) -> Sequence[Any]:
     return list(fairness.values())
 
 
-def _budgets(entries: Sequence[Results]) -> Table:
+def budgets(entries: Sequence[Results]) -> Table:
     """Return one line for each budget: the set, raw and size-matched ambiguity, what goes with it."""
     rows = []
     under = []
@@ -139,10 +143,10 @@ def _gap(gap: Results) -> str:
     return _span(gap["min"], gap["max"]) + (f" ({target:.3f})" if target is not None else "")
 
 
-def _baselines(entry: Results, audit: Mapping[str, Any]) -> Table:
+def baselines(entry: Results, audit: Mapping[str, Any]) -> Table:
     """Return what the fidelities have to be compared with."""
-    baselines = entry["baselines"]
-    majority, agreement = baselines["majority_class"], baselines["natural_agreement"]
+    held = entry["baselines"]
+    majority, agreement = held["majority_class"], held["natural_agreement"]
     rows = [
         ("target's accuracy", percent(audit["target"]["accuracy"]), ""),
         ("majority class", percent(majority["fidelity"]), f"fidelity of always answering {majority['class']!r}"),
@@ -156,7 +160,7 @@ def _baselines(entry: Results, audit: Mapping[str, Any]) -> Table:
         ("fidelity_synthetic", "fidelity, uniform points"),
         ("correct_fidelity", "correct fidelity"),
     ):
-        found = baselines.get(key) or {}
+        found = held.get(key) or {}
         if key == "fidelity_unasked" and not entry["queries"]["evaluation_inputs_asked"]:
             continue
         note = f"{_span(found.get('min'), found.get('max'))}" if found.get("min") is not None else found.get("reason")

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["clean", "heading", "print_inspection", "print_report", "sentences", "tables"]
+__all__ = ["clean", "heading", "print_inspection", "print_report", "sentences", "statements", "tables"]
 
 Results = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -385,7 +385,12 @@ def tables(results: Results) -> list[Table]:
 
 
 def sentences(results: Results, noun: str = "model", positive: str | None = None) -> list[str]:
-    """Return one sentence for each headline metric that has a value.
+    """Return one sentence for each headline metric that has a value; see :func:`statements`."""
+    return [text for _, text in statements(results, noun, positive)]
+
+
+def statements(results: Results, noun: str = "model", positive: str | None = None) -> list[tuple[str, str]]:
+    """Return (path of the numbers in ``results``, sentence) for each headline metric that has a value.
 
     Parameters
     ----------
@@ -401,55 +406,62 @@ def sentences(results: Results, noun: str = "model", positive: str | None = None
         metric = results.get(name)
         return None if metric is None or _absent(name, metric) is not None else metric
 
-    found: list[str] = []
+    found: list[tuple[str, str]] = []
     chosen = get("set")
     if chosen and chosen.get("epsilon") is not None:
-        found.append(
+        text = (
             f"{number(chosen['size'])} of {number(chosen['explored'])} {noun}s are in the Rashomon set at "
             f"epsilon {number(chosen['epsilon'])}."
         )
+        found.append(("set", text))
     fidelity = get("fidelity")
     if fidelity:
-        found.append(
+        text = (
             f"The {noun}s give the target's answer on {_between(fidelity, percent)} of the samples "
             f"(median {percent(fidelity['median'])})."
         )
+        found.append(("fidelity", text))
     ambiguity = get("ambiguity")
     if ambiguity:
-        found.append(
+        text = (
             f"{percent(ambiguity['value'])} of the samples get another answer from at least one {noun} than "
             f"from {_than(ambiguity.get('reference'))}."
         )
+        found.append(("ambiguity", text))
     discrepancy = get("discrepancy")
     if discrepancy:
-        found.append(
+        text = (
             f"The {noun} that differs most from {_than(discrepancy.get('reference'))} does so on "
             f"{percent(discrepancy['value'])} of the samples."
         )
+        found.append(("discrepancy", text))
     pairs = get("pairwise_disagreement")
     if pairs:
-        found.append(
+        text = (
             f"Two {noun}s give different answers on {percent(pairs['mean'])} of the samples on average, and "
             f"on up to {percent(pairs['max'])}."
         )
+        found.append(("pairwise_disagreement", text))
     ranges = get("viable_prediction_range")
     if ranges and ranges.get("positive"):
         what = "class 1" if positive is None else positive
-        found.append(
+        text = (
             f"The largest and the smallest P({what}) of one sample lie {number(ranges['positive']['mean'])} "
             f"apart on average, up to {number(ranges['positive']['max'])}."
         )
+        found.append(("viable_prediction_range.positive", text))
     ratio = (get("fairness") or {}).get("demographic_parity_ratio")
     if ratio and ratio.get("median") is not None:
         text = f"Their demographic parity ratios run from {_between(ratio, number)}"
         text += f" (target {number(ratio['target'])})" if ratio.get("target") is not None else ""
         kept = _limit_kept(ratio, f"{noun}s")
-        found.append(text + (f"; {kept}" if kept else "") + ".")
-    for column in list((get("groups") or {}).values())[-1:]:  # the finest
+        found.append(("fairness.demographic_parity_ratio", text + (f"; {kept}" if kept else "") + "."))
+    for name, column in list((get("groups") or {}).items())[-1:]:  # the finest
         gap, rates = column["gaps"]["disagreement_rate"], column["groups"]
         if gap["difference"]:
             most, least = (f"{gap[k]} ({percent(_inside(rates[gap[k]]))})" for k in ("largest", "smallest"))
-            found.append(f"The mean disagreement rate is largest within {most} and smallest within {least}.")
+            text = f"The mean disagreement rate is largest within {most} and smallest within {least}."
+            found.append((f"groups.{name}.gaps.disagreement_rate", text))
     return found
 
 

@@ -8,7 +8,14 @@ without mapping files; ``saving`` writes the native pair and small files, all or
 from __future__ import annotations
 
 from .opening import SUPPORTED, open_predictions
-from .saving import describe_input, save_predictions, write_array_atomic, write_json_atomic, write_text_atomic
+from .saving import (
+    describe_input,
+    save_predictions,
+    write_array_atomic,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_text_atomic,
+)
 from .vectors import open_vector
 
 __all__ = [
@@ -18,6 +25,7 @@ __all__ = [
     "open_vector",
     "save_predictions",
     "write_array_atomic",
+    "write_bytes_atomic",
     "write_json_atomic",
     "write_text_atomic",
 ]

@@ -31,7 +31,14 @@ from .folders import is_pattern, model_paths
 from .opening import FORMAT, FORMAT_VERSION
 from .raw import as_bytes, open_descriptor, write_all
 
-__all__ = ["describe_input", "save_predictions", "write_array_atomic", "write_json_atomic", "write_text_atomic"]
+__all__ = [
+    "describe_input",
+    "save_predictions",
+    "write_array_atomic",
+    "write_bytes_atomic",
+    "write_json_atomic",
+    "write_text_atomic",
+]
 
 Array = npt.NDArray[Any]
 #: Bytes of the block that ``save_predictions`` keeps in memory.
@@ -140,6 +147,11 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
         The folder is missing, full or not writable.
     """
     _write_atomic(os.fspath(path), text.encode("utf-8"))
+
+
+def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file completely or not at all."""
+    _write_atomic(os.fspath(path), data)
 
 
 def write_array_atomic(path: str | os.PathLike[str], array: Array) -> None:

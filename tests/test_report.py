@@ -583,3 +583,18 @@ def test_measure_writes_a_page(tmp_path: Path) -> None:
         assert text in read.text
     done = run("measure", tmp_path / "preds.npy", "--report", tmp_path / "preds.npy")
     assert (done.exit_code, "is an input" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "method"),
+    [
+        ("hgb-hard-boot02-seed00", "hgb", "retraining"),
+        ("mlp-hard-seed00/gaussian:0.1:3", "mlp", "dropout"),
+        ("torch_mlp-soft-seed00/awp:sample3-class1", "torch_mlp", "weight perturbation"),
+        ("logistic-soft-seed00/linear:4", "logistic", "convex"),
+        ("m3", "m3", "retraining"),
+        ("-", "-", "retraining"),
+    ],
+)
+def test_families_and_methods_are_read_from_ids(name: str, family: str, method: str) -> None:
+    assert (material.family_of(name), material.method_of(name)) == (family, method)

@@ -117,7 +117,7 @@ def test_same_bits_under_every_limit(isa: str, kind: str, weighted: bool) -> Non
     texts = set()
     options["y"] = rng.integers(0, 2, n)
     for keep, limits in ((True, {"threads": 1}), (False, {"threads": 2, "memory": SMALL}), (False, {"threads": 1})):
-        profile = rc.profile(given_, groups=groups, intersect=True, keep_arrays=keep, **limits, **options)
+        profile = rc.profile(given_, groups=groups, keep_arrays=keep, **limits, **options)
         found = profile.results()
         texts.add(json.dumps([found["groups"], found["fairness"]], allow_nan=False))
     assert len(texts) == 1
@@ -302,9 +302,8 @@ def test_crossed_columns_give_each_column(isa: str) -> None:
         assert own.groups == alone.groups
         assert_array_equal(own.counts, alone.counts)
         assert_array_equal(own.sizes, alone.sizes)
-    p = rc.profile(labels, y=y, groups=table, reference=0, intersect=True)
+    p = rc.profile(labels, y=y, groups=table, reference=0)
     found = p.results()
-    assert p.parameters["intersect"] is True
     assert list(found["fairness"]["by_column"]) == ["sex", "age", "old"]
     assert list(found["groups"]) == ["sex", "age", "old", "sex x age x old"]
     for name, column in table.items():
@@ -333,7 +332,7 @@ def test_small_cells_are_counted_and_undefined() -> None:
     """One person who is not truly positive: n = 1, no TPR, no gap of TPR unless it is left out."""
     labels = np.array([[1, 0, 1, 1, 0], [1, 1, 0, 1, 1]])
     y, groups = np.array([1, 1, 1, 1, 0]), {"sex": ["f", "f", "m", "m", "m"], "old": [0, 0, 0, 0, 1]}
-    found = rc.profile(labels, y=y, groups=groups, intersect=True).results()["fairness"]
+    found = rc.profile(labels, y=y, groups=groups).results()["fairness"]
     cell = found["by_group"]["sex=m, old=1"]
     assert cell["n"] == 1
     assert cell["rates"]["tpr"]["median"] is None
@@ -420,7 +419,7 @@ def test_one_group_is_said() -> None:
     assert p.warnings == ("all samples have the value 'f' in sex: gaps over one group say nothing",)
     assert p.results()["fairness"]["demographic_parity_difference"]["max"] == 0
     with pytest.warns(UserWarning, match="'x' in b"):
-        rc.profile(labels, groups={"a": [0, 1, 1], "b": ["x", "x", "x"]}, intersect=True)
+        rc.profile(labels, groups={"a": [0, 1, 1], "b": ["x", "x", "x"]})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rc.profile(labels, groups={"sex": ["f", "f", "f"]}, metrics="fidelity")

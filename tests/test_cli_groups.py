@@ -31,15 +31,15 @@ def test_a_table_of_groups_gives_all_its_columns(files: Path, probs: np.ndarray)
     assert [e["select"] for e in found["inputs"] if e["role"] == "groups"] == ["sex,race"]
     named = document(run(*given(files, "--json")[:-2], f"{files / 'g.csv'}:sex,race", "--json"))
     assert named["results"] == found["results"]
-    one = document(run(*given(files, "--json")[:-2], f"{files / 'g.csv'}:sex", "--json", "--intersect"))
+    one = document(run(*given(files, "--json")[:-2], f"{files / 'g.csv'}:sex", "--json"))
     assert list(one["results"]["groups"]) == ["sex"]
     assert one["results"]["fairness"]["groups"] == ["f", "m"]
 
 
-def test_intersect(files: Path, probs: np.ndarray) -> None:
-    found = document(run(*given(files, "--intersect", "--skip-undefined", "--weights", files / "w.npy", "--json")))
+def test_columns_alone_and_crossed(files: Path, probs: np.ndarray) -> None:
+    found = document(run(*given(files, "--skip-undefined", "--weights", files / "w.npy", "--json")))
     results = found["results"]
-    assert found["parameters"]["intersect"] is found["parameters"]["skip_undefined"] is True
+    assert found["parameters"]["skip_undefined"] is True
     assert list(results["fairness"]["by_column"]) == ["sex", "race"]
     assert list(results["groups"]) == ["sex", "race", "sex x race"]
     assert list(results["groups"]["sex x race"]["groups"]) == CROSSED
@@ -50,7 +50,6 @@ def test_intersect(files: Path, probs: np.ndarray) -> None:
         y=np.load(files / "y.npy"),
         groups={"sex": [row[0] for row in table], "race": [row[1] for row in table]},
         sample_weight=np.load(files / "w.npy"),
-        intersect=True,
         skip_undefined=True,
     )
     assert results == json.loads(json.dumps(same.results()))
@@ -58,11 +57,11 @@ def test_intersect(files: Path, probs: np.ndarray) -> None:
 
 def test_limits_inside_groups(files: Path) -> None:
     path = "groups.sex.gaps.disagreement_rate.difference"
-    found = document(run(*given(files, "--intersect", "--json")))["results"]
+    found = document(run(*given(files, "--json")))["results"]
     gap = found["groups"]["sex"]["gaps"]["disagreement_rate"]["difference"]
-    kept = run(*given(files, "--intersect", "--quiet", "--fail-above", f"{path}={gap + 0.01}"))
+    kept = run(*given(files, "--quiet", "--fail-above", f"{path}={gap + 0.01}"))
     assert kept.exit_code == 0, kept.stderr
-    broken = run(*given(files, "--intersect", "--quiet", "--fail-above", f"{path}={gap - 0.001}"))
+    broken = run(*given(files, "--quiet", "--fail-above", f"{path}={gap - 0.001}"))
     assert broken.exit_code == 1
     assert path in broken.stderr
     inside = f"groups.sex x race.groups.{CROSSED[0]}.ambiguity.value=0"
@@ -70,7 +69,7 @@ def test_limits_inside_groups(files: Path) -> None:
 
 
 def test_the_tables(files: Path) -> None:
-    result = run(*given(files, "--intersect"))
+    result = run(*given(files))
     assert result.exit_code == 0, result.stderr
     text = result.stdout
     for title in ("fairness, sex", "fairness, race", "fairness, crossed", "widest gaps, race"):
@@ -91,7 +90,7 @@ def test_the_tables(files: Path) -> None:
 def test_long_names_and_many_groups_fit(files: Path) -> None:
     rows = [f"{i},{'a group with a very long name indeed ' * 3}{i % 30},{'x' * 90}{i % 2}" for i in range(40)]
     (files / "g.csv").write_text("sample_id,kind,other\n" + "\n".join(rows) + "\n")
-    result = run(*given(files, "--intersect"))
+    result = run(*given(files))
     assert result.exit_code == 0, result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 80
     words = " ".join(result.stdout.split())
@@ -130,17 +129,17 @@ def test_an_audit_of_two_columns(tmp_path: Path) -> None:
     table = write_table(tmp_path / "people.csv")
     people = load_table(table, "label", groups=["sex"])
     columns = ["sex", next(c for c in people.X.columns if people.X[c].nunique() < 6 and c != "sex")]
-    done = run_audit({**SMALL, "groups": columns, "intersect": True}, data=people, folder=tmp_path / "run", workers=1)
+    done = run_audit({**SMALL, "groups": columns}, data=people, folder=tmp_path / "run", workers=1)
     results: dict[str, Any] = done.results
     assert list(results["fairness"]["by_column"]) == columns
     assert list(results["groups"]) == [*columns, " x ".join(columns)]
-    with pytest.raises(rc.UsageError, match="intersect='yes': true or false"):
-        make_config({"intersect": "yes"})
+    with pytest.raises(rc.UsageError, match="skip_undefined='yes': true or false"):
+        make_config({"skip_undefined": "yes"})
     budget = done.folder / f"budget-{SMALL['budget'][-1]}"
     again = document(
         run(
             *("measure", budget / "preds.npy", "--target", budget / "target.npy", "--labels", budget / "labels.npy"),
-            *("--groups", budget / "groups.csv", "--intersect", "--selection", budget / "selection.npy"),
+            *("--groups", budget / "groups.csv", "--selection", budget / "selection.npy"),
             *("--epsilon", SMALL["epsilon"], "--loss", "fidelity", "--missing", "group", "--json"),
         )
     )["results"]

@@ -70,7 +70,6 @@ def profile(
     positive: int = 1,
     missing: str = "refuse",
     fairness_threshold: float | dict[str, float] | None = None,
-    intersect: bool = False,
     skip_undefined: bool = False,
     ddof: int = 0,
     size: int | None = None,
@@ -92,7 +91,8 @@ def profile(
     y : (N,) class indices (or class names), optional
         True labels.
     groups : (N,) or (N, k) any type, optional
-        Protected groups; several columns are crossed. Fairness is between them, "groups" is multiplicity inside each.
+        Protected groups; several columns are crossed, and each is taken alone too. Fairness is between them, "groups"
+        is multiplicity inside each.
     reference : "target", "labels", a model id or index, or (N,) array, optional
         What ambiguity and discrepancy compare with; default the target if given, else none. The true labels are never
         the silent default.
@@ -114,8 +114,6 @@ def profile(
     fairness_threshold : float or dict, optional
         A number is the threshold of every ratio, a dict has one by metric name ("equalized_odds_difference"); default
         .8 for the demographic parity ratio only.
-    intersect : bool
-        Of several group columns measure each alone too, and not only their crossing.
     skip_undefined : bool
         Take gaps over the groups where they are defined and list the others, instead of leaving them undefined.
     ddof : {0, 1}
@@ -181,7 +179,7 @@ def profile(
                 raise UsageError(f"fairness_threshold names {name!r}, which is not one of {', '.join(known)}")
     rule = CapacityRule(tol=capacity_tol)
     job = _Job(inputs, names, threshold, positive, fairness_threshold, ddof, size, pool, budget, keep_arrays, rule)
-    job.intersect, job.skip_undefined = bool(intersect), bool(skip_undefined)
+    job.skip_undefined = bool(skip_undefined)
     job.bootstrap = None if bootstrap is None else (int(bootstrap), float(interval), seed)
     said: list[str] = []
     status = "complete"
@@ -250,7 +248,6 @@ def profile(
         "threshold": threshold,
         "positive": positive,
         "missing": missing,
-        "intersect": bool(intersect),
         "skip_undefined": bool(skip_undefined),
         "ddof": ddof,
         "size": size,
@@ -333,7 +330,7 @@ class _Job:
         self.inputs, self.names, self.threshold, self.positive = inputs, names, threshold, positive
         self.fairness_threshold, self.ddof, self.size = fairness_threshold, ddof, size
         self.threads, self.memory, self.keep_arrays = threads, memory, keep_arrays
-        self.intersect = self.skip_undefined = False
+        self.skip_undefined = False
         self.bytes_read = 0
         self.loss_values: Array | None = None  # of all explored models
         self.errors: tuple[Array, int] | None = None  # the same as counts among so many samples
@@ -556,7 +553,6 @@ class _Job:
             memory=self.memory,
             threads=self.threads,
             keep_arrays=self.keep_arrays,
-            intersect=self.intersect,
             skip_undefined=self.skip_undefined,
             inside=self._absent_inside(scores, decisions is not None) if inside else None,
         )

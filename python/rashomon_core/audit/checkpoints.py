@@ -237,7 +237,6 @@ class _Checkpoint:
                 positive=self.arena.positive(config["positive"]),
                 missing=config["missing"],
                 fairness_threshold=config["fairness_threshold"],
-                intersect=config["intersect"],
                 skip_undefined=config["skip_undefined"],
                 size=size,
                 seed=config["seed"],

@@ -51,7 +51,6 @@ DEFAULTS: dict[str, Any] = {
     "positive": None,
     "missing": "group",
     "fairness_threshold": None,
-    "intersect": False,  # each protected column alone too, not only their crossing
     "skip_undefined": False,  # gaps over the groups where they are defined
     "capacity_tol": 1e-6,
     "bootstrap": None,  # replicates of the evaluation samples, for intervals
@@ -228,7 +227,7 @@ def _checked(v: dict[str, Any]) -> dict[str, Any]:
     v["synthetic"] = _integer("synthetic", v["synthetic"], 0)
     if v["size"] is not None:
         v["size"] = _integer("size", v["size"], 1)
-    for name in ("relative", "intersect", "skip_undefined", "curves"):
+    for name in ("relative", "skip_undefined", "curves"):
         v[name] = _flag(name, v[name])
     if v["bootstrap"] is not None:
         v["bootstrap"] = _integer("bootstrap", v["bootstrap"], 2)

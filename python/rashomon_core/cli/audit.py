@@ -35,11 +35,8 @@ def audit(
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the true labels of FILE.")] = None,
     groups: Annotated[
-        str | None, typer.Option(metavar="COLUMN,..", help="Protected columns; several are crossed.")
+        str | None, typer.Option(metavar="COLUMN,..", help="Protected columns, alone and crossed.")
     ] = None,
-    intersect: Annotated[
-        bool, typer.Option("--intersect", help="Measure each protected column alone too, not only their crossing.")
-    ] = False,
     target: Annotated[
         str | None,
         typer.Option(metavar="FAMILY|MODULE:OBJECT", help="The model under audit: a family to train, or your own."),
@@ -129,7 +126,6 @@ def audit(
         given |= _data(data, label, given)
         flags = {
             "groups": groups,
-            "intersect": intersect or None,
             "target": _target(target),
             "answer": answer,
             "defences": defence,

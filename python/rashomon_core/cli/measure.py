@@ -49,9 +49,6 @@ def measure(
         list[str] | None,
         typer.Option(metavar="FILE[:COLUMN,..]", help="Protected groups; several columns are crossed. Repeatable."),
     ] = None,
-    intersect: Annotated[
-        bool, typer.Option("--intersect", help="Measure each column of groups alone too, not only their crossing.")
-    ] = False,
     skip_undefined: Annotated[
         bool, typer.Option("--skip-undefined", help="Take gaps over the groups where they are defined.")
     ] = False,
@@ -207,7 +204,6 @@ def measure(
                     positive=index,
                     missing=missing,
                     fairness_threshold=fair,
-                    intersect=intersect,
                     skip_undefined=skip_undefined,
                     threads=threads,
                     memory=memory,

@@ -123,7 +123,6 @@ def fairness_over_set(
     *,
     model_ids: Sequence[str] | None = None,
     skip_undefined: bool = False,
-    intersect: bool = False,
 ) -> dict[str, Any]:
     """Describe each fairness metric over the members of a set: one number per model, unweighted over models.
 
@@ -139,8 +138,6 @@ def fairness_over_set(
     skip_undefined : bool
         Take gaps over the groups whose rate is defined, and list the others; else one undefined rate makes the gap
         undefined.
-    intersect : bool
-        Of several crossed columns also each alone, under "by_column".
 
     Returns
     -------
@@ -178,7 +175,7 @@ def fairness_over_set(
             f"Fix: those of one model in the {len(rates.groups)} groups of the models"
         )
     summary = _over_models(rates, target, thresholds, ids, skip_undefined)
-    if intersect and rates.parts:
+    if rates.parts:  # several columns were crossed: each alone too
         summary["by_column"] = {
             name: _over_models(
                 rates.column(name), None if target is None else target.column(name), thresholds, ids, skip_undefined

@@ -53,7 +53,6 @@ class Overview:
     memory: int
     threads: int
     keep_arrays: bool
-    intersect: bool = False
     skip_undefined: bool = False
     #: Why something is not measured inside each group; None: nothing is.
     inside: dict[str, str] | None = None
@@ -166,18 +165,17 @@ class Overview:
                 self.fairness_threshold,
                 model_ids=view.model_ids,
                 skip_undefined=self.skip_undefined,
-                intersect=self.intersect,
             )
         if self.inside is not None and part.groups is not None:
             out["groups"] = self._inside
         return out
 
     def _inside(self) -> dict[str, Any]:
-        """Return multiplicity inside each group, of each column first where columns are taken alone too."""
+        """Return multiplicity inside each group, of each column first where several are crossed."""
         groups, M = self.part.groups, self.part.view.n_models
         assert groups is not None
         whole = multiplicity_of(self.found, groups, self.part.weights, M, ddof=self.ddof, reasons=self.inside)
-        alone = {name: whole.column(name) for name in whole.columns} if self.intersect else {}
+        alone = {name: whole.column(name) for name in whole.columns} if whole.parts else {}
         parts = {**alone, groups.title: whole}
         return {name: part.to_dict(skip_undefined=self.skip_undefined) for name, part in parts.items()}
 

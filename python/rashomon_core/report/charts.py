@@ -370,7 +370,7 @@ def _rates(material: Material) -> dict[str, Spec]:
 
 def _groups(material: Material) -> dict[str, Spec]:
     found = {}
-    for field, title in (("ambiguity", "Ambiguity"), ("disagreement", "Mean disagreement of two members")):
+    for field, title in (("ambiguity", "Ambiguity"), ("disagreement", "Mean disagreement rate")):
         if not any(row[field] is not None for row in material.groups):
             continue
         bar = {

@@ -90,7 +90,7 @@ def _plans(material: Material) -> dict[str, tuple[list[str], Callable[[Any, str]
         by_rate = {title_of(row["rate"]): row["rate"] for row in material.rates}
         plans["rates"] = (list(by_rate), lambda a, p: _rates(a, by_rate[p], material))
     if material.groups:
-        fields = {"Ambiguity": "ambiguity", "Mean disagreement": "disagreement"}
+        fields = {"Ambiguity": "ambiguity", "Mean disagreement rate": "disagreement"}
         fields = {t: f for t, f in fields.items() if any(row[f] is not None for row in material.groups)}
         plans["groups"] = (list(fields), lambda a, p: _groups(a, fields[p], material))
     return {name: plan for name, plan in plans.items() if plan[0]}

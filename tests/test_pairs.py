@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -58,11 +59,17 @@ def spread(draw: st.DrawFn) -> Array:
     return np.asarray(labels[rng.integers(0, models, models)] if draw(st.booleans()) else labels).astype(np.uint8)
 
 
-@given(spread(), st.booleans(), st.integers(1, 2), st.booleans())
-def test_the_farthest_pair_is_the_first_of_all(labels: Array, spill: bool, threads: int, weighted: bool) -> None:
+@given(spread(), st.booleans(), st.integers(1, 2), st.booleans(), st.sampled_from([0, pairs.FIRST_BLOCKS]))
+def test_the_farthest_pair_is_the_first_of_all(
+    labels: Array, spill: bool, threads: int, weighted: bool, first: int
+) -> None:
     weights = np.random.default_rng(0).integers(0, 9, labels.shape[1]).astype(float) if weighted else None
-    found = pairs.farthest_pair(planes_of(labels, spill), threads=threads, memory=1 << 20, weights=weights)
+    planes = planes_of(labels, spill)
+    before = planes.read(slice(0, len(labels))).copy()
+    with mock.patch.object(pairs, "FIRST_BLOCKS", first), mock.patch.object(pairs, "NEAR_MODELS", 16):
+        found = pairs.farthest_pair(planes, threads=threads, memory=1 << 20, weights=weights)
     assert found == slow(labels, weights)
+    assert np.array_equal(planes.read(slice(0, len(labels))), before)  # in their order again
 
 
 def test_pairs_that_cannot_be_farthest_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,16 +77,16 @@ def test_pairs_that_cannot_be_farthest_are_left_out(monkeypatch: pytest.MonkeyPa
     labels = (rng.random((640, 2000)) < 0.02).astype(np.uint8)
     labels[[77, 400]] = rng.random((2, 2000)) < 0.4
     asked: list[int] = []
-    ranges = pairs._Comparison.ranges
+    chosen = pairs._Comparison.chosen
 
-    def counting(self: Any, left: slice, right: slice, scratch: tiles.Scratch) -> Array:
-        asked.append((left.stop - left.start) * (right.stop - right.start))
-        return ranges(self, left, right, scratch)
+    def counting(self: Any, left: Array, right: Array, symmetric: bool, scratch: tiles.Scratch) -> Array:
+        asked.append(len(left) * len(right))
+        return chosen(self, left, right, symmetric, scratch)
 
-    monkeypatch.setattr(pairs._Comparison, "ranges", counting)
+    monkeypatch.setattr(pairs._Comparison, "chosen", counting)
     found = pairs.farthest_pair(planes_of(labels), threads=1, memory=1 << 20)
     assert found == (float((labels[77] != labels[400]).sum()), (77, 400))
-    assert sum(asked) < 640 * 640 // 20
+    assert 0 < sum(asked) < 640 * 640 // 20
 
 
 @pytest.mark.parametrize("spill", [False, True])

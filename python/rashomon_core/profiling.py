@@ -202,7 +202,8 @@ def profile(
         raise UsageError("selection, loss and relative define a Rashomon set. Fix: give epsilon as well")
     ids = view.model_ids if members is None else tuple(np.array(view.model_ids, dtype=object)[members].tolist())
     if size is not None and size > len(ids):
-        said.append(f"no size-matched values: the set has {len(ids)} members, fewer than size {size}")
+        has = "1 member" if len(ids) == 1 else f"{len(ids)} members"
+        said.append(f"no size-matched values: the set has {has}, fewer than size {size}")
     evaluation = None if chosen is None else ~chosen
     measured: dict[str, Any] = {}
     if ids:

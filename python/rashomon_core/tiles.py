@@ -452,6 +452,14 @@ class SpillArray:
                 self._read(_bytes(out[k]), (row * self.shape[1] + columns.start) * self._item)
         return out
 
+    def gather(self, rows: Array, columns: slice, scratch: Scratch, name: str) -> Array:
+        """Return ``[rows, columns]`` of the rows with these numbers, in scratch."""
+        width = columns.stop - columns.start
+        out = scratch.array(name, (len(rows), width | 1, *self.shape[2:]), self.dtype)[:, :width]  # odd, as above
+        for k, row in enumerate(rows.tolist()):
+            out[k] = self.read(slice(row, row + 1), columns)[0]
+        return out
+
     def reorder(self, order: Array) -> None:
         """Put row ``order[k]`` at place k, for all k, in place."""
         columns = slice(0, self.shape[1])

@@ -28,7 +28,9 @@ NEAR_MODELS = 64
 #: Bytes of planes that one thread reads sooner than two threads start.
 SMALL = 1 << 25
 #: Models whose consensus the distances are taken to.
-VOTERS = 33
+VOTERS = 15
+#: Blocks that are compared before the models are put in order, if any are left then.
+FIRST_BLOCKS = 6
 #: Weighted sums are rounded; bounds of them allow for it.
 SLACK = 1e-9
 
@@ -74,6 +76,15 @@ class _Comparison:
             return first, first if left == right else self.planes.read(right, part)
 
         return self._sum(left.stop - left.start, right.stop - right.start, left == right, read, scratch)
+
+    def chosen(self, left: Array, right: Array, symmetric: bool, scratch: Scratch) -> Array:
+        """Return the counts of the models numbered ``left`` against those numbered ``right``."""
+
+        def read(part: slice) -> tuple[Array, Array]:
+            first = self.planes.gather(left, part, scratch, "left")
+            return first, first if symmetric else self.planes.gather(right, part, scratch, "right")
+
+        return self._sum(len(left), len(right), symmetric, read, scratch)
 
     def against(self, rows: slice, pivot: Array, scratch: Scratch) -> Array:
         """Return the counts of models ``rows`` against the planes of one decision for each sample."""
@@ -155,7 +166,7 @@ def farthest_pair(
     """Return the largest count (or weight) of two models, and the first pair (by index) that has it.
 
     Nothing of size M x M is held; while it works, the models in ``planes`` lie in the order of their distances. Time
-    is that of the whole matrix at worst; O(M) comparisons where a few models are far from the rest.
+    is that of the whole matrix at worst, or a tenth more; O(M) comparisons where a few models are far from the rest.
     """
     M = planes.shape[0]
     if M < 2:
@@ -172,7 +183,7 @@ def farthest_pair(
     pool = threads if planes.nbytes >= SMALL else 1
     run([slice(k, min(k + size, M)) for k in range(0, M, size)], measure, threads=pool)
     order = np.argsort(-distance, kind="stable")
-    planes.reorder(order)
+    in_order = False
     reach = distance[order] * (1 if weights is None else 1 + SLACK)
     blocks = np.arange(0, M, size)
     tasks = np.stack(np.triu_indices(len(blocks)), axis=1) * size
@@ -190,7 +201,10 @@ def farthest_pair(
         columns = j + int((reach[j : j + size] + reach[i] >= largest).sum())
         if rows == i or columns == j:
             return
-        counts = comparison.ranges(slice(i, rows), slice(j, columns), scratch)
+        if in_order:
+            counts = comparison.ranges(slice(i, rows), slice(j, columns), scratch)
+        else:
+            counts = comparison.chosen(order[i:rows], order[j:columns], i == j, scratch)
         found = float(counts.max())
         if found == 0 or found < best[0]:
             return
@@ -201,13 +215,18 @@ def farthest_pair(
             if found > best[0] or (found == best[0] and tuple(first) < best[1]):
                 best = found, (int(first[0]), int(first[1]))
 
-    count = 2
+    count = done = 2
     while len(tasks):  # ever longer waves: what the farthest blocks bring spares the others
-        pool = threads if count > 2 else 1
+        pool = threads if in_order else 1
         run([(i, j) for i, j in tasks[:count].tolist()], work, threads=pool, label="comparing pairs")
         near = bound[count:] < best[0]
         tasks, bound, count = tasks[count:][~near], bound[count:][~near], 2 * count
-    planes.reorder(np.argsort(order))
+        if not in_order and len(tasks) and done >= FIRST_BLOCKS:
+            planes.reorder(order)
+            in_order = True
+        done += count
+    if in_order:
+        planes.reorder(np.argsort(order))
     return best
 
 

@@ -77,7 +77,7 @@ def test_classes_are_sorted_by_value(tmp_path, column, names):
 def test_bad_tables(table, tmp_path):
     with pytest.raises(InvalidInputError, match=r"no column 'jobb'.*did you mean 'job'"):
         load_table(table, "ok", ["jobb"])
-    with pytest.raises(InvalidInputError, match=r"no column 'q'.*columns are id, age"):
+    with pytest.raises(InvalidInputError, match=r"no column 'q'.*known are id, age"):
         load_table(table, "q")
     with pytest.raises(InvalidInputError, match="1 missing labels at row 2"):
         load_table(table, "sex")

@@ -357,9 +357,9 @@ def test_intervals_and_groups_of_the_document_are_shown(folder: Path, tmp_path: 
     shutil.copytree(folder, copy)
     document = json.loads((copy / "result.json").read_text())
     document["results"]["ambiguity"]["interval"] = {"low": 0.123, "high": 0.456, "level": 0.95}
-    entry = {"n": 70, "ambiguity": {"value": 0.25}, "disagreement_rate": {"mean": 0.125}}
-    entry["pairwise_ambiguity"] = {"value": None, "reason": "not measured"}
-    document["results"]["groups"] = {"sex": {"groups": {"female": entry, "male": {**entry, "n": 80}}, "gaps": {}}}
+    inside = document["results"]["groups"]["sex"]["groups"]
+    for name, n in (("female", 70), ("male", 80)):
+        inside[name] |= {"n": n, "ambiguity": {"value": 0.25}, "disagreement_rate": {"mean": 0.125}}
     (copy / "result.json").write_text(json.dumps(document))
     found = run_material(copy)
     assert [(row["group"], row["samples"], row["ambiguity"], row["disagreement"]) for row in found.groups] == [

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rashomon_core.errors import UsageError
 from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import Scratch, parse_memory, parse_threads, run
+from rashomon_core.workers import one_thread
 
 from .networks import ACTIVATIONS, Dense, as_network
 
@@ -76,8 +77,9 @@ class DropoutExplorer:
     Cost on the dense route, N samples, one masked layer of d units before C classes: one pass to that layer, then
     2 N d C flops a model in one matrix product over all models (N d for two classes: the difference of the logits
     decides); each further layer d1 -> d2 costs 2 N d1 d2 a model. Memory: the output, and two tiles of at most 32 MB
-    a thread. The same arguments give the same bytes on the same machine with the same number of BLAS threads; across
-    other shapes and machines the matrix products may differ in the last bits, the masks never.
+    a thread. The same arguments give the same bytes on the same machine (with threadpoolctl, which keeps BLAS to one
+    thread of its own; else with the same number of them); across other shapes and machines the matrix products may
+    differ in the last bits, the masks never.
 
     References
     ----------
@@ -245,7 +247,7 @@ class DropoutExplorer:
         memory : int or str, optional
             Budget for what is held next to ``out``, "500MB"; default a quarter of what is available.
         threads : int, optional
-            Default: the processors this process may use. Matrix products and torch use threads of their own.
+            Default: the processors this process may use. torch uses threads of its own.
         batch_size : int
             Samples that go through a torch module together where it is run as such.
 
@@ -343,7 +345,8 @@ class DropoutExplorer:
                     scores = _forward(layers, stack, a, stop - start, scratch)
                     _write(scores, out[start:stop, first + i : first + i + a.shape[1]])
 
-            run(tasks, work, threads=threads, label="dropout")
+            with one_thread():  # of BLAS: its own threads gain nothing here, and spin for a while afterwards
+                run(tasks, work, threads=threads, label="dropout")
 
 
 def _joined(dense: list[Dense]) -> list[Dense]:

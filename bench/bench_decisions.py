@@ -101,7 +101,7 @@ def bench_pairwise_threads(
 def bench_pairwise_against_scipy(
     classes: int, size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]
 ) -> None:
-    distance = pytest.importorskip("scipy.spatial.distance")
+    distance = pytest.importorskip("scipy.spatial.distance", reason="scipy, the anchor, is not installed")
     labels = draw(size("PAIR_MODELS"), size("PAIR_SAMPLES"), classes)
     few = labels[: len(labels) // 8, : labels.shape[1] // 4]  # pdist is measured by the pair and sample
     runners = {"uint8": lambda: distance.pdist(few, metric="hamming")}

@@ -20,7 +20,7 @@ INPUTS, WIDTH, BATCH = 100, 1000, 100
 
 def network() -> Any:
     """Return the dense network of the published experiments on tables: 1 x 1000 ReLU, two classes."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="torch, the anchor, is not installed")
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(INPUTS, WIDTH), torch.nn.ReLU(), torch.nn.Linear(WIDTH, 2)).eval()
 
@@ -104,7 +104,7 @@ def bench_dropout(size: Callable[[str], int], race: Callable[..., Any], report: 
 
 
 def bench_linear_set(size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]) -> None:
-    pytest.importorskip("cvxpy")
+    pytest.importorskip("cvxpy", reason="cvxpy, the anchor, is not installed")
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 10))
     y = (X @ rng.normal(size=10) + rng.logistic(size=500) > 0).astype(int)
@@ -129,7 +129,7 @@ def bench_linear_set(size: Callable[[str], int], race: Callable[..., Any], repor
 
 def bench_weight_perturbation(race: Callable[..., Any], report: Callable[..., None]) -> None:
     """How much of the exact range weight perturbation reaches, on a model whose exact range is known."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="torch, the anchor, is not installed")
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 5)).astype(np.float32)
     y = (X @ rng.normal(size=5) + rng.logistic(size=300) > 0).astype(int)

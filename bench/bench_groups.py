@@ -40,7 +40,7 @@ def bench_group_rates(
 def bench_group_rates_against_fairlearn(
     size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]
 ) -> None:
-    fairlearn = pytest.importorskip("fairlearn.metrics")
+    fairlearn = pytest.importorskip("fairlearn.metrics", reason="fairlearn, the anchor, is not installed")
     rng = np.random.default_rng(5)
     models, samples = size("GROUP_MODELS"), size("GROUP_SAMPLES")
     labels = rng.integers(0, 2, (models, samples), dtype=np.uint8)

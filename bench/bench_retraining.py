@@ -46,7 +46,7 @@ def plain(X: Array, y: Array, test: Array, models: int) -> Array:
 
 
 def bench_retraining(size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="torch, the anchor, is not installed")
     models = size("RETRAINED")
     rng = np.random.default_rng(0)
     X, test = rng.normal(size=(ROWS, INPUTS)), rng.normal(size=(500, INPUTS))

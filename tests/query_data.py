@@ -34,7 +34,7 @@ def pool_of(kind: str, n: int = N, seed: int = 0) -> tuple[Any, FeatureSpace]:
         X[:, 7] = rng.choice([2.0, 5.0, 7.5, np.nan], n)
         return X, FeatureSpace.from_pool(X, categories=[7], one_hot=GROUPS)
     if kind == "frame":
-        pd = pytest.importorskip("pandas")
+        pd = pytest.importorskip("pandas", reason="pandas is not installed: frames are not tested")
         X = pd.DataFrame(
             {
                 "age": rng.integers(17, 90, n),

@@ -123,7 +123,9 @@ def test_k_center_does_not_depend_on_rounds() -> None:
 
 def test_scikit_activeml_agrees_on_scores() -> None:
     """Against scikit-activeml 1.0.1; its entropies and divergences are in nats."""
-    pool = pytest.importorskip("skactiveml.pool", exc_type=ImportError)
+    pool = pytest.importorskip(
+        "skactiveml.pool", reason="scikit-activeml does not import: no second opinion", exc_type=ImportError
+    )
     probas = np.random.default_rng(0).dirichlet(np.full(5, 0.5), size=(6, 200))
     mean = probas.mean(axis=0)
     close = {"rtol": 1e-9, "atol": 1e-9}
@@ -138,7 +140,9 @@ def test_scikit_activeml_agrees_on_scores() -> None:
 
 
 def test_scikit_activeml_agrees_on_k_center() -> None:
-    pool = pytest.importorskip("skactiveml.pool", exc_type=ImportError)
+    pool = pytest.importorskip(
+        "skactiveml.pool", reason="scikit-activeml does not import: no second opinion", exc_type=ImportError
+    )
     c = collector("k_center", "mixed array", reserved=None)
     c.collect(60)
     points = c.space.encode(c._pool)

@@ -277,6 +277,6 @@ def _packed(answer: tuple[bool, Any]) -> bytes:
         data = bytes(ForkingPickler.dumps(answer))
         ForkingPickler.loads(data)  # some exceptions pickle and do not come back
         return data
-    except Exception:
-        text = "".join(traceback.format_exception(answer[1])) if isinstance(answer[1], BaseException) else "a result"
+    except Exception as error:  # of pickling: the task's own error, or why its result stays, is told as a text
+        text = "".join(traceback.format_exception(answer[1] if isinstance(answer[1], BaseException) else error))
         return bytes(ForkingPickler.dumps((False, WorkerError(f"a worker could not send back: {text}"))))

@@ -71,8 +71,10 @@ cdef extern from "dispatch.h" nogil:
                                 const double *, double *) noexcept nogil
         void (*first_differing)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, uint64_t *, int32_t,
                                 int32_t *) noexcept nogil
-        int64_t (*tally)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                         uint64_t *, int32_t *, int64_t *) noexcept nogil
+        int64_t (*tally_few)(const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                             uint64_t *) noexcept nogil
+        int64_t (*tally_many)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                              uint64_t *, int32_t *) noexcept nogil
         void (*decode)(const uint64_t *, Py_ssize_t, Py_ssize_t, uint16_t *) noexcept nogil
         void (*votes_u8)(const uint8_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int32_t *, Py_ssize_t) noexcept nogil
         void (*votes_bits)(const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, int32_t *, int32_t *) noexcept nogil

@@ -13,8 +13,10 @@ from rashomon_core._cpu cimport RC_BLOCK, RC_GROUP, RC_TALLY, leaves, rc_fold, r
 BLOCK = RC_BLOCK
 #: Groups that models are walked through together.
 TALLY = RC_TALLY
-#: About so many votes are held at a time: they stay in the first-level cache.
-cdef Py_ssize_t _VOTES = 1 << 13
+#: About so many votes, and words of counters, are held at a time: they stay near the processor.
+cdef Py_ssize_t _VOTES = 1 << 13, _COUNTER_WORDS = 1 << 12
+#: Up to so many classes each have counters of their own.
+cdef Py_ssize_t _FEW_CLASSES = 48
 
 
 cdef inline Py_ssize_t _least(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -181,33 +183,28 @@ def tally(planes, order, n_classes: int, out) -> None:
     cdef const int64_t[::1] o = order
     cdef int64_t[::1] to = out
     cdef Py_ssize_t g, n, k, M = o.shape[0], G = a.shape[1], P = a.shape[2], C = n_classes, bits = 1, used
-    cdef Py_ssize_t step = RC_TALLY if C <= 2 else _least(RC_TALLY, 1 + _VOTES // (RC_GROUP * C))
-    cdef int64_t together, like, all_like
-    cdef int32_t *others = NULL
+    cdef bint few = C <= _FEW_CLASSES
     while M >> bits:
         bits += 1
-    cdef uint64_t[:, ::1] counters = np.zeros((bits, RC_TALLY * 8), dtype=np.uint64)
-    cdef int32_t[::1] votes = np.zeros(1 if C <= 2 else step * RC_GROUP * C, dtype=np.int32)
-    if C > 2:
-        others = &votes[0]
+    # counters of few classes, or votes of many, stay in the caches
+    cdef Py_ssize_t step = _least(RC_TALLY, 1 + (_COUNTER_WORDS // (8 * C * bits) if few else _VOTES // (RC_GROUP * C)))
+    cdef uint64_t[:, :, ::1] counters = np.zeros((C if few else 1, bits, RC_TALLY * 8), dtype=np.uint64)
+    cdef int32_t[::1] votes = np.zeros(1 if few else step * RC_GROUP * C, dtype=np.int32)
     with nogil:
         g = 0
         while g < G:
             n = _least(step, G - g)
-            counters[:, :] = 0
+            counters[:, :, :] = 0
             votes[:] = 0
-            all_like = 0
             used = 0
             for k in range(M):
                 while k >> used:
                     used += 1
-                like = 0
-                together = t.tally(&a[o[k], g, 0, 0], &a[o[0], g, 0, 0], n, P, C, bits, used, &counters[0, 0], others, &like)
-                if C <= 2:  # of two classes the other one has all the votes that are left
-                    to[k] += 2 * together + k * (n * RC_GROUP - like) - all_like
-                    all_like += like
+                if few:
+                    to[k] += t.tally_few(&a[o[k], g, 0, 0], n, P, C, bits, used, &counters[0, 0, 0])
                 else:
-                    to[k] += together
+                    to[k] += t.tally_many(&a[o[k], g, 0, 0], &a[o[0], g, 0, 0], n, P, C, bits, used, &counters[0, 0, 0],
+                                          &votes[0])
             g += n
 
 

@@ -227,7 +227,7 @@ def test_versus_counts_marks_and_masks(problem: strategies.LabelProblem, masked:
 
 @quick
 @given(
-    problem=strategies.label_matrices(max_samples=1100, max_classes=40, max_models=40, any_layout=False),
+    problem=strategies.label_matrices(max_samples=1100, max_classes=120, max_models=40, any_layout=False),
     seed=strategies.seeds(),
 )
 def test_models_one_after_another(problem: tuple[Array, int], seed: int) -> None:

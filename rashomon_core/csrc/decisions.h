@@ -291,22 +291,63 @@ RC_INLINE int64_t RC_(both_counts)(const uint64_t *x, const uint64_t *y, ptrdiff
 #endif
 }
 
-/* How often the models counted so far gave the answers of A, summed over the samples; then A is counted in. Models that
- * decide like R, as most do, are counted in vertical counters: bit b of their number lies in plane b. The answers of the
- * others are counted one by one in votes [groups * RC_GROUP][C], unless that is NULL (two classes: the counters say it
- * all). like += samples on which A decides like R. */
-static int64_t RC_(tally)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits,
-                          ptrdiff_t used, uint64_t *counters, int32_t *votes, int64_t *like) {
+/* The bits of `own` (words of groups), with the numbers in vertical counters at the same places, of which `used` planes
+ * are not empty (bit b of a number lies in plane b): returns their sum, then raises them by one. Clears own. */
+RC_INLINE int64_t RC_(count_in)(uint64_t *own, uint64_t *counters, ptrdiff_t groups, ptrdiff_t bits, ptrdiff_t used) {
+  int64_t total = 0;
+  for (ptrdiff_t b = 0; b < used; b++) total += RC_(both_counts)(counters + b * RC_TALLY * 8, own, groups) << b;
+  for (ptrdiff_t b = 0; b < bits; b++) { /* ripple: own becomes the carry */
+    uint64_t *x = counters + b * RC_TALLY * 8, any = 0;
+    for (ptrdiff_t w = 0; w < groups * 8; w++) {
+      uint64_t old = x[w];
+      x[w] = old ^ own[w];
+      own[w] &= old;
+      any |= own[w];
+    }
+    if (!any) break;
+  }
+  return total;
+}
+
+/* How often the models counted so far gave the answers of A, summed over the samples; then A is counted in. Every class
+ * has vertical counters: [C][bits][RC_TALLY * 8]. */
+static int64_t RC_(tally_few)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits, ptrdiff_t used,
+                              uint64_t *counters) {
   assert(groups <= RC_TALLY);
   int64_t total = 0;
-  ptrdiff_t words = groups * 8;
+  uint64_t own[RC_TALLY * 8];
+  for (ptrdiff_t c = 0; c < C; c++) {
+    uint64_t any = 0;
+    for (ptrdiff_t g = 0; g < groups; g++) {
+      const uint64_t *a = A + g * P * 8;
+      uint64_t m[8];
+      for (int w = 0; w < 8; w++) m[w] = ~(uint64_t)0;
+      for (ptrdiff_t p = 0; p < P; p++) {
+        uint64_t flip = (c >> p) & 1 ? 0 : ~(uint64_t)0;
+        for (int w = 0; w < 8; w++) m[w] &= a[p * 8 + w] ^ flip;
+      }
+      for (int w = 0; w < 8; w++) {
+        own[g * 8 + w] = m[w];
+        any |= m[w];
+      }
+    }
+    if (any) total += RC_(count_in)(own, counters + c * bits * RC_TALLY * 8, groups, bits, used);
+  }
+  return total;
+}
+
+/* The same for many classes: models that decide like R, as most do, have vertical counters [bits][RC_TALLY * 8]; the
+ * answers of the others are counted one by one in votes [groups * RC_GROUP][C]. */
+static int64_t RC_(tally_many)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits,
+                               ptrdiff_t used, uint64_t *counters, int32_t *votes) {
+  assert(groups <= RC_TALLY);
+  int64_t total = 0;
   uint64_t own[RC_TALLY * 8];
   for (ptrdiff_t g = 0; g < groups; g++) {
     const uint64_t *a = A + g * P * 8;
     uint64_t d[8];
     RC_(difference)(a, R + g * P * 8, P, d);
     for (int w = 0; w < 8; w++) own[g * 8 + w] = ~d[w];
-    if (!votes) continue;
     for (int w = 0; w < 8; w++) {
       int32_t *v = votes + (g * RC_GROUP + w * 64) * C;
       const uint64_t *x = a + w;
@@ -319,19 +360,7 @@ static int64_t RC_(tally)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups
       }
     }
   }
-  *like += RC_(both_counts)(own, own, groups);
-  for (ptrdiff_t b = 0; b < used; b++) total += RC_(both_counts)(counters + b * RC_TALLY * 8, own, groups) << b;
-  for (ptrdiff_t b = 0; b < bits; b++) { /* ripple: own becomes the carry */
-    uint64_t *x = counters + b * RC_TALLY * 8, any = 0;
-    for (ptrdiff_t w = 0; w < words; w++) {
-      uint64_t old = x[w];
-      x[w] = old ^ own[w];
-      own[w] &= old;
-      any |= own[w];
-    }
-    if (!any) break;
-  }
-  return total;
+  return total + RC_(count_in)(own, counters, groups, bits, used);
 }
 
 /* The decisions of whole groups, from their planes. */

@@ -71,7 +71,7 @@ cdef extern from "dispatch.h" nogil:
                                 const double *, double *) noexcept nogil
         void (*first_differing)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, uint64_t *, int32_t,
                                 int32_t *) noexcept nogil
-        int64_t (*tally_few)(const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+        int64_t (*tally_few)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                              uint64_t *) noexcept nogil
         int64_t (*tally_many)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                               uint64_t *, int32_t *) noexcept nogil

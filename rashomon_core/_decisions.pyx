@@ -14,7 +14,7 @@ BLOCK = RC_BLOCK
 #: Groups that models are walked through together.
 TALLY = RC_TALLY
 #: About so many votes, and words of counters, are held at a time: they stay near the processor.
-cdef Py_ssize_t _VOTES = 1 << 13, _COUNTER_WORDS = 1 << 12
+cdef Py_ssize_t _VOTES = 1 << 13, _COUNTER_WORDS = 1 << 10
 #: Up to so many classes each have counters of their own.
 cdef Py_ssize_t _FEW_CLASSES = 48
 
@@ -188,22 +188,24 @@ def tally(planes, order, n_classes: int, out) -> None:
         bits += 1
     # counters of few classes, or votes of many, stay in the caches
     cdef Py_ssize_t step = _least(RC_TALLY, 1 + (_COUNTER_WORDS // (8 * C * bits) if few else _VOTES // (RC_GROUP * C)))
-    cdef uint64_t[:, :, ::1] counters = np.zeros((C if few else 1, bits, RC_TALLY * 8), dtype=np.uint64)
+    counts = np.zeros((step * C * bits if few else bits * RC_TALLY) * 8 + 8, dtype=np.uint64)
+    cdef uint64_t[::1] counters = counts[-counts.ctypes.data // 8 % 8 :]  # whole lines of the cache
     cdef int32_t[::1] votes = np.zeros(1 if few else step * RC_GROUP * C, dtype=np.int32)
     with nogil:
         g = 0
         while g < G:
             n = _least(step, G - g)
-            counters[:, :, :] = 0
+            counters[:] = 0
             votes[:] = 0
             used = 0
             for k in range(M):
-                while k >> used:
+                while (k + 1) >> used:
                     used += 1
                 if few:
-                    to[k] += t.tally_few(&a[o[k], g, 0, 0], n, P, C, bits, used, &counters[0, 0, 0])
+                    to[k] += t.tally_few(&a[o[k], g, 0, 0], &a[o[k + 1], g, 0, 0] if k + 1 < M else NULL, n, P, C, bits,
+                                         used, &counters[0])
                 else:
-                    to[k] += t.tally_many(&a[o[k], g, 0, 0], &a[o[0], g, 0, 0], n, P, C, bits, used, &counters[0, 0, 0],
+                    to[k] += t.tally_many(&a[o[k], g, 0, 0], &a[o[0], g, 0, 0], n, P, C, bits, used, &counters[0],
                                           &votes[0])
             g += n
 

@@ -291,52 +291,65 @@ RC_INLINE int64_t RC_(both_counts)(const uint64_t *x, const uint64_t *y, ptrdiff
 #endif
 }
 
-/* The bits of `own` (words of groups), with the numbers in vertical counters at the same places, of which `used` planes
- * are not empty (bit b of a number lies in plane b): returns their sum, then raises them by one. Clears own. */
-RC_INLINE int64_t RC_(count_in)(uint64_t *own, uint64_t *counters, ptrdiff_t groups, ptrdiff_t bits, ptrdiff_t used) {
-  int64_t total = 0;
-  for (ptrdiff_t b = 0; b < used; b++) total += RC_(both_counts)(counters + b * RC_TALLY * 8, own, groups) << b;
-  for (ptrdiff_t b = 0; b < bits; b++) { /* ripple: own becomes the carry */
-    uint64_t *x = counters + b * RC_TALLY * 8, any = 0;
-    for (ptrdiff_t w = 0; w < groups * 8; w++) {
-      uint64_t old = x[w];
-      x[w] = old ^ own[w];
-      own[w] &= old;
-      any |= own[w];
-    }
-    if (!any) break;
-  }
-  return total;
-}
+/* Vertical counters hold a number for each sample: bit b of it lies in plane b. */
 
 /* How often the models counted so far gave the answers of A, summed over the samples; then A is counted in. Every class
- * has vertical counters: [C][bits][RC_TALLY * 8]. */
-static int64_t RC_(tally_few)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits, ptrdiff_t used,
+ * has counters: [groups][C][bits][8]. What a sample reads off them lies in the planes of its own class alone, so the
+ * planes of all classes are put into one before their bits are counted. */
+static int64_t RC_(tally_few)(const uint64_t *A, const uint64_t *next, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits, ptrdiff_t used,
                               uint64_t *counters) {
-  assert(groups <= RC_TALLY);
+  assert(groups <= RC_TALLY && used <= bits && bits <= 32);
+  uint64_t space[32 * RC_TALLY * 8 + 8], (*votes)[RC_TALLY * 8] = (void *)(((uintptr_t)space + 63) / 64 * 64);
   int64_t total = 0;
-  uint64_t own[RC_TALLY * 8];
-  for (ptrdiff_t c = 0; c < C; c++) {
-    uint64_t any = 0;
-    for (ptrdiff_t g = 0; g < groups; g++) {
-      const uint64_t *a = A + g * P * 8;
-      uint64_t m[8];
-      for (int w = 0; w < 8; w++) m[w] = ~(uint64_t)0;
+  for (ptrdiff_t i = 0; next && i < groups * P; i++) RC_PREFETCH(next + i * 8);
+  for (ptrdiff_t g = 0; g < groups; g++, A += P * 8) {
+    for (ptrdiff_t b = 0; b < used; b++)
+      for (int w = 0; w < 8; w++) votes[b][g * 8 + w] = 0;
+    for (ptrdiff_t c = 0; c < C; c++, counters += bits * 8) {
+#if RC_X86 && RC_LEVEL == 2
+      __m512i own = _mm512_set1_epi64(-1);
+      for (ptrdiff_t p = 0; p < P; p++) {
+        __m512i x = _mm512_loadu_si512((const void *)(A + p * 8));
+        own = (c >> p) & 1 ? _mm512_and_si512(own, x) : _mm512_andnot_si512(x, own);
+      }
+      __m512i carry = own;
+      if (!_mm512_test_epi64_mask(own, own)) continue;
+      for (ptrdiff_t b = 0; b < used; b++) { /* to the end: asking whether a carry is left costs more */
+        void *x = counters + b * 8, *v = votes[b] + g * 8;
+        __m512i old = _mm512_loadu_si512(x);
+        _mm512_storeu_si512(v, _mm512_ternarylogic_epi64(_mm512_loadu_si512(v), old, own, 0xf8)); /* v | (old & own) */
+        _mm512_storeu_si512(x, _mm512_xor_si512(old, carry));
+        carry = _mm512_and_si512(carry, old);
+      }
+#else
+      uint64_t own[8], carry[8], any = 0;
+      for (int w = 0; w < 8; w++) own[w] = ~(uint64_t)0;
       for (ptrdiff_t p = 0; p < P; p++) {
         uint64_t flip = (c >> p) & 1 ? 0 : ~(uint64_t)0;
-        for (int w = 0; w < 8; w++) m[w] &= a[p * 8 + w] ^ flip;
+        for (int w = 0; w < 8; w++) own[w] &= A[p * 8 + w] ^ flip;
       }
       for (int w = 0; w < 8; w++) {
-        own[g * 8 + w] = m[w];
-        any |= m[w];
+        carry[w] = own[w];
+        any |= own[w];
       }
+      if (!any) continue;
+      for (ptrdiff_t b = 0; b < used; b++) {
+        uint64_t *restrict x = counters + b * 8, *restrict v = votes[b] + g * 8;
+        for (int w = 0; w < 8; w++) {
+          uint64_t old = x[w];
+          v[w] |= old & own[w];
+          x[w] = old ^ carry[w];
+          carry[w] &= old;
+        }
+      }
+#endif
     }
-    if (any) total += RC_(count_in)(own, counters + c * bits * RC_TALLY * 8, groups, bits, used);
   }
+  for (ptrdiff_t b = 0; b < used; b++) total += RC_(both_counts)(votes[b], votes[b], groups) << b;
   return total;
 }
 
-/* The same for many classes: models that decide like R, as most do, have vertical counters [bits][RC_TALLY * 8]; the
+/* The same for many classes: models that decide like R, as most do, have counters [bits][RC_TALLY * 8]; the
  * answers of the others are counted one by one in votes [groups * RC_GROUP][C]. */
 static int64_t RC_(tally_many)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits,
                                ptrdiff_t used, uint64_t *counters, int32_t *votes) {
@@ -360,7 +373,18 @@ static int64_t RC_(tally_many)(const uint64_t *A, const uint64_t *R, ptrdiff_t g
       }
     }
   }
-  return total + RC_(count_in)(own, counters, groups, bits, used);
+  for (ptrdiff_t b = 0; b < used; b++) total += RC_(both_counts)(counters + b * RC_TALLY * 8, own, groups) << b;
+  for (ptrdiff_t b = 0; b < bits; b++) { /* own becomes the carry */
+    uint64_t *x = counters + b * RC_TALLY * 8, any = 0;
+    for (ptrdiff_t w = 0; w < groups * 8; w++) {
+      uint64_t old = x[w];
+      x[w] = old ^ own[w];
+      own[w] &= old;
+      any |= own[w];
+    }
+    if (!any) break;
+  }
+  return total;
 }
 
 /* The decisions of whole groups, from their planes. */

@@ -95,11 +95,11 @@ typedef struct rc_table {
   /* Models one after another: rank[i] = k on the samples where A differs from R as the first one (seen: the others). */
   void (*first_differing)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, uint64_t *seen, int32_t k,
                           int32_t *rank);
-  /* Votes of the models so far for the decisions of A, summed; then A is counted in. counters: [C][bits][RC_TALLY * 8] of
-   * zeros at first, `used` planes of bits are not empty. */
-  int64_t (*tally_few)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits, ptrdiff_t used,
+  /* Votes of the models so far for the decisions of A, summed; then A is counted in. counters: [groups][C][bits][8] of
+   * zeros at first; `used` bits hold the number of models with A, 32 at most. next (or NULL) is prefetched. */
+  int64_t (*tally_few)(const uint64_t *A, const uint64_t *next, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits, ptrdiff_t used,
                        uint64_t *counters);
-  /* The same for many classes; counters: [bits][RC_TALLY * 8], of those that decide like R. votes: [groups * 512][C]. */
+  /* The same for many classes; counters: [bits][RC_TALLY * 8], of those that decide like R; votes: [groups * 512][C]. */
   int64_t (*tally_many)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits,
                         ptrdiff_t used, uint64_t *counters, int32_t *votes);
   void (*decode)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, uint16_t *out);

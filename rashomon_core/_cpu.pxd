@@ -4,6 +4,8 @@ cdef extern from "dispatch.h" nogil:
     enum: RC_GROUP
     enum: RC_BLOCK
     enum: RC_TALLY
+    enum: RC_BATCH
+    enum: RC_FEW
     enum: RC_PROBA
     enum: RC_LOG_PROBA
     enum: RC_LOGITS
@@ -71,8 +73,8 @@ cdef extern from "dispatch.h" nogil:
                                 const double *, double *) noexcept nogil
         void (*first_differing)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, uint64_t *, int32_t,
                                 int32_t *) noexcept nogil
-        int64_t (*tally_few)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                             uint64_t *) noexcept nogil
+        void (*tally_few)(const uint64_t *const *, const uint64_t *const *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                          Py_ssize_t, Py_ssize_t, uint64_t *, int64_t *) noexcept nogil
         int64_t (*tally_many)(const uint64_t *, const uint64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                               uint64_t *, int32_t *) noexcept nogil
         void (*decode)(const uint64_t *, Py_ssize_t, Py_ssize_t, uint16_t *) noexcept nogil

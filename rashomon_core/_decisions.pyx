@@ -8,15 +8,13 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 
 import numpy as np
 
-from rashomon_core._cpu cimport RC_BLOCK, RC_GROUP, RC_TALLY, leaves, rc_fold, rc_table
+from rashomon_core._cpu cimport RC_BATCH, RC_BLOCK, RC_FEW, RC_GROUP, RC_TALLY, leaves, rc_fold, rc_table
 
 BLOCK = RC_BLOCK
 #: Groups that models are walked through together.
 TALLY = RC_TALLY
 #: About so many votes, and words of counters, are held at a time: they stay near the processor.
-cdef Py_ssize_t _VOTES = 1 << 13, _COUNTER_WORDS = 1 << 10
-#: Up to so many classes each have counters of their own.
-cdef Py_ssize_t _FEW_CLASSES = 48
+cdef Py_ssize_t _VOTES = 1 << 13, _COUNTER_WORDS = 1 << 13
 
 
 cdef inline Py_ssize_t _least(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -182,8 +180,10 @@ def tally(planes, order, n_classes: int, out) -> None:
     cdef const uint64_t[:, :, :, :] a = planes
     cdef const int64_t[::1] o = order
     cdef int64_t[::1] to = out
-    cdef Py_ssize_t g, n, k, M = o.shape[0], G = a.shape[1], P = a.shape[2], C = n_classes, bits = 1, used
-    cdef bint few = C <= _FEW_CLASSES
+    cdef Py_ssize_t g, n, k, K, i, M = o.shape[0], G = a.shape[1], P = a.shape[2], C = n_classes, bits = 1, used
+    cdef const uint64_t *own[RC_BATCH]
+    cdef const uint64_t *following[RC_BATCH]
+    cdef bint few = C <= RC_FEW
     while M >> bits:
         bits += 1
     # counters of few classes, or votes of many, stay in the caches
@@ -198,15 +198,18 @@ def tally(planes, order, n_classes: int, out) -> None:
             counters[:] = 0
             votes[:] = 0
             used = 0
-            for k in range(M):
+            k = 0
+            while few and k < M:
+                K = _least(RC_BATCH, M - k)
+                for i in range(K):
+                    own[i] = &a[o[k + i], g, 0, 0]
+                    following[i] = &a[o[_least(k + K + i, M - 1)], g, 0, 0]
+                t.tally_few(own, following if k + K < M else NULL, K, k, n, P, C, bits, &counters[0], &to[k])
+                k += K
+            for k in range(0 if few else M):
                 while (k + 1) >> used:
                     used += 1
-                if few:
-                    to[k] += t.tally_few(&a[o[k], g, 0, 0], &a[o[k + 1], g, 0, 0] if k + 1 < M else NULL, n, P, C, bits,
-                                         used, &counters[0])
-                else:
-                    to[k] += t.tally_many(&a[o[k], g, 0, 0], &a[o[0], g, 0, 0], n, P, C, bits, used, &counters[0],
-                                          &votes[0])
+                to[k] += t.tally_many(&a[o[k], g, 0, 0], &a[o[0], g, 0, 0], n, P, C, bits, used, &counters[0], &votes[0])
             g += n
 
 

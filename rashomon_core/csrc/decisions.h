@@ -137,13 +137,8 @@ RC_INLINE void RC_(pairs_2x2)(const uint64_t *const *a, const uint64_t *const *b
 }
 #endif
 
-static void RC_(pair_counts)(const uint64_t *A, ptrdiff_t sa, ptrdiff_t na, const uint64_t *B, ptrdiff_t sb, ptrdiff_t nb,
-                             ptrdiff_t groups, ptrdiff_t P, int64_t *out, ptrdiff_t ldo) {
-  assert(na >= 1 && na <= 4 && nb >= 1 && nb <= 4 && P >= 1 && groups >= 0);
-  const uint64_t *a[4], *b[4]; /* beyond the edge the last model stands in and its counts are dropped */
-  int64_t counts[16];
-  for (int i = 0; i < 4; i++) a[i] = A + (i < na ? i : na - 1) * sa;
-  for (int j = 0; j < 4; j++) b[j] = B + (j < nb ? j : nb - 1) * sb;
+/* counts[i * 4 + j]: samples on which a[i] and b[j] differ, four models each. */
+RC_INLINE void RC_(pair_tile)(const uint64_t *const *a, const uint64_t *const *b, ptrdiff_t groups, ptrdiff_t P, int64_t *counts) {
 #if RC_X86 && RC_LEVEL == 2
   switch (P) { /* constants let the planes unroll */
     case 1: RC_(pairs_4x4)(a, b, groups, 1, counts); break;
@@ -162,6 +157,16 @@ static void RC_(pair_counts)(const uint64_t *A, ptrdiff_t sa, ptrdiff_t na, cons
       for (int j = 0; j < 2; j++) counts[(i0 + i) * 4 + j0 + j] = quarter[i * 2 + j];
   }
 #endif
+}
+
+static void RC_(pair_counts)(const uint64_t *A, ptrdiff_t sa, ptrdiff_t na, const uint64_t *B, ptrdiff_t sb, ptrdiff_t nb,
+                             ptrdiff_t groups, ptrdiff_t P, int64_t *out, ptrdiff_t ldo) {
+  assert(na >= 1 && na <= 4 && nb >= 1 && nb <= 4 && P >= 1 && groups >= 0);
+  const uint64_t *a[4], *b[4]; /* beyond the edge the last model stands in and its counts are dropped */
+  int64_t counts[16];
+  for (int i = 0; i < 4; i++) a[i] = A + (i < na ? i : na - 1) * sa;
+  for (int j = 0; j < 4; j++) b[j] = B + (j < nb ? j : nb - 1) * sb;
+  RC_(pair_tile)(a, b, groups, P, counts);
   for (ptrdiff_t i = 0; i < na; i++)
     for (ptrdiff_t j = 0; j < nb; j++) out[i * ldo + j] += counts[i * 4 + j];
 }
@@ -240,151 +245,6 @@ static void RC_(versus_weighted)(const uint64_t *A, const uint64_t *R, ptrdiff_t
 #else
   memcpy(lanes, sum, sizeof sum);
 #endif
-}
-
-/* --- models one after another ------------------------------------------------------------------------------------- */
-
-/* Index of the lowest bit that is set. */
-RC_INLINE int RC_(lowest_bit)(uint64_t x) {
-#if defined(__GNUC__) || defined(__clang__)
-  return __builtin_ctzll(x);
-#else
-  int b = 0;
-  while (!((x >> b) & 1)) b++;
-  return b;
-#endif
-}
-
-/* Mark with k the samples that differ for the first time: rank[i] = k where A and R differ and seen has no bit yet. */
-static void RC_(first_differing)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, uint64_t *seen,
-                                 int32_t k, int32_t *rank) {
-  for (ptrdiff_t g = 0; g < groups; g++) {
-    uint64_t d[8], any = 0;
-    RC_(difference)(A + g * P * 8, R + g * P * 8, P, d);
-    for (int w = 0; w < 8; w++) {
-      d[w] &= ~seen[g * 8 + w];
-      any |= d[w];
-    }
-    if (!any) continue;
-    for (int w = 0; w < 8; w++) {
-      seen[g * 8 + w] |= d[w];
-      for (uint64_t rest = d[w]; rest; rest &= rest - 1) rank[g * RC_GROUP + w * 64 + RC_(lowest_bit)(rest)] = k;
-    }
-  }
-}
-
-/* Bits set in x & y, words of up to 31 groups. */
-RC_INLINE int64_t RC_(both_counts)(const uint64_t *x, const uint64_t *y, ptrdiff_t groups) {
-#if RC_X86 && RC_LEVEL == 2
-  __m512i total = _mm512_setzero_si512();
-  for (ptrdiff_t g = 0; g < groups; g++)
-    total = _mm512_add_epi64(total, _mm512_popcnt_epi64(_mm512_and_si512(_mm512_loadu_si512((const void *)(x + g * 8)),
-                                                                         _mm512_loadu_si512((const void *)(y + g * 8)))));
-  return _mm512_reduce_add_epi64(total);
-#else
-  uint64_t bytes[8] = {0};
-  int64_t total = 0;
-  for (ptrdiff_t g = 0; g < groups; g++)
-    for (int w = 0; w < 8; w++) bytes[w] += RC_(byte_counts)(x[g * 8 + w] & y[g * 8 + w]);
-  for (int w = 0; w < 8; w++) total += RC_(byte_sum)(bytes[w]);
-  return total;
-#endif
-}
-
-/* Vertical counters hold a number for each sample: bit b of it lies in plane b. */
-
-/* How often the models counted so far gave the answers of A, summed over the samples; then A is counted in. Every class
- * has counters: [groups][C][bits][8]. What a sample reads off them lies in the planes of its own class alone, so the
- * planes of all classes are put into one before their bits are counted. */
-static int64_t RC_(tally_few)(const uint64_t *A, const uint64_t *next, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits, ptrdiff_t used,
-                              uint64_t *counters) {
-  assert(groups <= RC_TALLY && used <= bits && bits <= 32);
-  uint64_t space[32 * RC_TALLY * 8 + 8], (*votes)[RC_TALLY * 8] = (void *)(((uintptr_t)space + 63) / 64 * 64);
-  int64_t total = 0;
-  for (ptrdiff_t i = 0; next && i < groups * P; i++) RC_PREFETCH(next + i * 8);
-  for (ptrdiff_t g = 0; g < groups; g++, A += P * 8) {
-    for (ptrdiff_t b = 0; b < used; b++)
-      for (int w = 0; w < 8; w++) votes[b][g * 8 + w] = 0;
-    for (ptrdiff_t c = 0; c < C; c++, counters += bits * 8) {
-#if RC_X86 && RC_LEVEL == 2
-      __m512i own = _mm512_set1_epi64(-1);
-      for (ptrdiff_t p = 0; p < P; p++) {
-        __m512i x = _mm512_loadu_si512((const void *)(A + p * 8));
-        own = (c >> p) & 1 ? _mm512_and_si512(own, x) : _mm512_andnot_si512(x, own);
-      }
-      __m512i carry = own;
-      if (!_mm512_test_epi64_mask(own, own)) continue;
-      for (ptrdiff_t b = 0; b < used; b++) { /* to the end: asking whether a carry is left costs more */
-        void *x = counters + b * 8, *v = votes[b] + g * 8;
-        __m512i old = _mm512_loadu_si512(x);
-        _mm512_storeu_si512(v, _mm512_ternarylogic_epi64(_mm512_loadu_si512(v), old, own, 0xf8)); /* v | (old & own) */
-        _mm512_storeu_si512(x, _mm512_xor_si512(old, carry));
-        carry = _mm512_and_si512(carry, old);
-      }
-#else
-      uint64_t own[8], carry[8], any = 0;
-      for (int w = 0; w < 8; w++) own[w] = ~(uint64_t)0;
-      for (ptrdiff_t p = 0; p < P; p++) {
-        uint64_t flip = (c >> p) & 1 ? 0 : ~(uint64_t)0;
-        for (int w = 0; w < 8; w++) own[w] &= A[p * 8 + w] ^ flip;
-      }
-      for (int w = 0; w < 8; w++) {
-        carry[w] = own[w];
-        any |= own[w];
-      }
-      if (!any) continue;
-      for (ptrdiff_t b = 0; b < used; b++) {
-        uint64_t *restrict x = counters + b * 8, *restrict v = votes[b] + g * 8;
-        for (int w = 0; w < 8; w++) {
-          uint64_t old = x[w];
-          v[w] |= old & own[w];
-          x[w] = old ^ carry[w];
-          carry[w] &= old;
-        }
-      }
-#endif
-    }
-  }
-  for (ptrdiff_t b = 0; b < used; b++) total += RC_(both_counts)(votes[b], votes[b], groups) << b;
-  return total;
-}
-
-/* The same for many classes: models that decide like R, as most do, have counters [bits][RC_TALLY * 8]; the
- * answers of the others are counted one by one in votes [groups * RC_GROUP][C]. */
-static int64_t RC_(tally_many)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits,
-                               ptrdiff_t used, uint64_t *counters, int32_t *votes) {
-  assert(groups <= RC_TALLY);
-  int64_t total = 0;
-  uint64_t own[RC_TALLY * 8];
-  for (ptrdiff_t g = 0; g < groups; g++) {
-    const uint64_t *a = A + g * P * 8;
-    uint64_t d[8];
-    RC_(difference)(a, R + g * P * 8, P, d);
-    for (int w = 0; w < 8; w++) own[g * 8 + w] = ~d[w];
-    for (int w = 0; w < 8; w++) {
-      int32_t *v = votes + (g * RC_GROUP + w * 64) * C;
-      const uint64_t *x = a + w;
-      for (uint64_t rest = d[w]; rest; rest &= rest - 1) {
-        int b = RC_(lowest_bit)(rest);
-        uint64_t c = (x[0] >> b) & 1;
-        for (ptrdiff_t p = 1; p < P; p++) c |= ((x[p * 8] >> b) & 1) << p;
-        assert((ptrdiff_t)c < C);
-        total += v[b * C + (ptrdiff_t)c]++;
-      }
-    }
-  }
-  for (ptrdiff_t b = 0; b < used; b++) total += RC_(both_counts)(counters + b * RC_TALLY * 8, own, groups) << b;
-  for (ptrdiff_t b = 0; b < bits; b++) { /* own becomes the carry */
-    uint64_t *x = counters + b * RC_TALLY * 8, any = 0;
-    for (ptrdiff_t w = 0; w < groups * 8; w++) {
-      uint64_t old = x[w];
-      x[w] = old ^ own[w];
-      own[w] &= old;
-      any |= own[w];
-    }
-    if (!any) break;
-  }
-  return total;
 }
 
 /* The decisions of whole groups, from their planes. */

@@ -21,9 +21,11 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define RC_INLINE static inline __attribute__((always_inline))
 #define RC_PREFETCH(p) __builtin_prefetch((p), 0, 2)
+#define RC_ALIGNED __attribute__((aligned(64)))
 #else
 #define RC_INLINE static __forceinline
 #define RC_PREFETCH(p) ((void)(p))
+#define RC_ALIGNED __declspec(align(64))
 #endif
 
 #if defined(_MSC_VER) && !defined(__clang__)

@@ -1,6 +1,6 @@
 /* The function table: every leaf loop of the library, once per instruction set.
  *
- * Leaves are written once (encode.h, decisions.h, scores.h, capacity.h, binary.h) and compiled once per instruction set by dispatch.c.
+ * Leaves are written once (encode.h, decisions.h, tally.h, scores.h, capacity.h, binary.h) and compiled once per instruction set by dispatch.c.
  * They take ranges, own no memory and start no threads. Layouts:
  *
  *   planes   uint64 [groups][P][8] per model: bit s of word w of plane p in group g is bit p of the decision of
@@ -17,6 +17,8 @@
 #define RC_GROUP 512      /* samples per group of bit planes */
 #define RC_BLOCK 4096     /* samples per block of a float sum */
 #define RC_TALLY 16       /* most groups of a call of tally */
+#define RC_BATCH 8        /* most models of a call of tally_few */
+#define RC_FEW 48         /* most classes of tally_few */
 
 /* kinds of scores */
 enum { RC_PROBA = 0, RC_LOG_PROBA = 1, RC_LOGITS = 2 };
@@ -95,11 +97,12 @@ typedef struct rc_table {
   /* Models one after another: rank[i] = k on the samples where A differs from R as the first one (seen: the others). */
   void (*first_differing)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, uint64_t *seen, int32_t k,
                           int32_t *rank);
-  /* Votes of the models so far for the decisions of A, summed; then A is counted in. counters: [groups][C][bits][8] of
-   * zeros at first; `used` bits hold the number of models with A, 32 at most. next (or NULL) is prefetched. */
-  int64_t (*tally_few)(const uint64_t *A, const uint64_t *next, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits, ptrdiff_t used,
-                       uint64_t *counters);
-  /* The same for many classes; counters: [bits][RC_TALLY * 8], of those that decide like R; votes: [groups * 512][C]. */
+  /* votes[k] += how often the models so far, and those before it in this batch of K, gave the answers of A[k]; then all
+   * are counted in. counters: [groups][C][bits][8], zeros at first; `bits` hold the number of all models, 32 at most.
+   * next (or NULL): K rows to be prefetched. */
+  void (*tally_few)(const uint64_t *const *A, const uint64_t *const *next, ptrdiff_t K, ptrdiff_t before, ptrdiff_t groups,
+                    ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits, uint64_t *counters, int64_t *votes);
+  /* The same for many classes and one model; counters: [bits][RC_TALLY * 8], of those that decide like R; votes: [groups * 512][C]. */
   int64_t (*tally_many)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, ptrdiff_t C, ptrdiff_t bits,
                         ptrdiff_t used, uint64_t *counters, int32_t *votes);
   void (*decode)(const uint64_t *A, ptrdiff_t groups, ptrdiff_t P, uint16_t *out);

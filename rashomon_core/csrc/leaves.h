@@ -3,6 +3,7 @@
 #include "mathx.h"
 #include "encode.h"
 #include "decisions.h"
+#include "tally.h"
 #include "scores.h"
 #include "channel.h"
 #include "filter.h"

@@ -2,7 +2,8 @@
  * widen into VF_PARTS VDs, straight from memory (half the instructions of splitting a register). RC_LEVEL 0 without x86 is
  * plain C with one lane. MIN and MAX are a < b ? a : b and a > b ? a : b, as x86 has them: the second operand wins when the
  * two are unordered or equal. VF_FMA is a * b + c, rounded once or twice: for bounds with room for either, never for
- * results. VI holds VFN 32-bit integers; VI_SWAP exchanges neighbours. RC_PIECE gathers four floats of every fourth row into
+ * results. VI holds VFN 32-bit integers; VI_SWAP exchanges neighbours. VB holds the bits of VBN words:
+ * VB_ANDNOT is ~a & b, VB_OR_AND a | (b & c), VB_SUM and VB_MOST the low and the high bit of a + b + c. RC_PIECE gathers four floats of every fourth row into
  * 128-bit lanes; RC_LOW, RC_HIGH, RC_LOW2 and RC_HIGH2 interleave singles and pairs inside those lanes: together they
  * transpose VFN rows of four floats. */
 #undef VF
@@ -35,6 +36,18 @@
 #undef VI_SUB
 #undef VI_MAX
 #undef VI_SWAP
+#undef VB
+#undef VBN
+#undef VB_LOAD
+#undef VB_STORE
+#undef VB_ZERO
+#undef VB_NOT
+#undef VB_AND
+#undef VB_ANDNOT
+#undef VB_XOR
+#undef VB_OR_AND
+#undef VB_SUM
+#undef VB_MOST
 #undef RC_PIECE
 #undef RC_LOW
 #undef RC_HIGH
@@ -81,6 +94,18 @@
 #define RC_HIGH(a, b) _mm512_unpackhi_ps(a, b)
 #define RC_LOW2(a, b) _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
 #define RC_HIGH2(a, b) _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+#define VB __m512i
+#define VBN 8
+#define VB_LOAD(p) _mm512_loadu_si512((const void *)(p))
+#define VB_STORE(p, x) _mm512_storeu_si512((void *)(p), x)
+#define VB_ZERO _mm512_setzero_si512()
+#define VB_NOT(x) _mm512_ternarylogic_epi64(x, x, x, 0x0F)
+#define VB_AND(a, b) _mm512_and_si512(a, b)
+#define VB_ANDNOT(a, b) _mm512_andnot_si512(a, b)
+#define VB_XOR(a, b) _mm512_xor_si512(a, b)
+#define VB_OR_AND(a, b, c) _mm512_ternarylogic_epi64(a, b, c, 0xF8)
+#define VB_SUM(a, b, c) _mm512_ternarylogic_epi64(a, b, c, 0x96)
+#define VB_MOST(a, b, c) _mm512_ternarylogic_epi64(a, b, c, 0xE8)
 
 #elif RC_X86 && RC_LEVEL == 1
 #define VF __m256
@@ -119,6 +144,18 @@
 #define RC_HIGH(a, b) _mm256_unpackhi_ps(a, b)
 #define RC_LOW2(a, b) _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
 #define RC_HIGH2(a, b) _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
+#define VB __m256i
+#define VBN 4
+#define VB_LOAD(p) _mm256_loadu_si256((const __m256i *)(p))
+#define VB_STORE(p, x) _mm256_storeu_si256((__m256i *)(p), x)
+#define VB_ZERO _mm256_setzero_si256()
+#define VB_NOT(x) _mm256_xor_si256(x, _mm256_set1_epi32(-1))
+#define VB_AND(a, b) _mm256_and_si256(a, b)
+#define VB_ANDNOT(a, b) _mm256_andnot_si256(a, b)
+#define VB_XOR(a, b) _mm256_xor_si256(a, b)
+#define VB_OR_AND(a, b, c) _mm256_or_si256(a, _mm256_and_si256(b, c))
+#define VB_SUM(a, b, c) VB_XOR(a, VB_XOR(b, c))
+#define VB_MOST(a, b, c) _mm256_or_si256(VB_AND(a, b), VB_AND(c, VB_XOR(a, b)))
 
 #elif RC_X86
 #define VF __m128
@@ -161,6 +198,18 @@ RC_INLINE __m128i RC_(max_epi32)(__m128i a, __m128i b) {
 #define RC_HIGH(a, b) _mm_unpackhi_ps(a, b)
 #define RC_LOW2(a, b) _mm_castpd_ps(_mm_unpacklo_pd(_mm_castps_pd(a), _mm_castps_pd(b)))
 #define RC_HIGH2(a, b) _mm_castpd_ps(_mm_unpackhi_pd(_mm_castps_pd(a), _mm_castps_pd(b)))
+#define VB __m128i
+#define VBN 2
+#define VB_LOAD(p) _mm_loadu_si128((const __m128i *)(p))
+#define VB_STORE(p, x) _mm_storeu_si128((__m128i *)(p), x)
+#define VB_ZERO _mm_setzero_si128()
+#define VB_NOT(x) _mm_xor_si128(x, _mm_set1_epi32(-1))
+#define VB_AND(a, b) _mm_and_si128(a, b)
+#define VB_ANDNOT(a, b) _mm_andnot_si128(a, b)
+#define VB_XOR(a, b) _mm_xor_si128(a, b)
+#define VB_OR_AND(a, b, c) _mm_or_si128(a, _mm_and_si128(b, c))
+#define VB_SUM(a, b, c) VB_XOR(a, VB_XOR(b, c))
+#define VB_MOST(a, b, c) _mm_or_si128(VB_AND(a, b), VB_AND(c, VB_XOR(a, b)))
 
 #else
 #define VF float
@@ -186,4 +235,16 @@ RC_INLINE __m128i RC_(max_epi32)(__m128i a, __m128i b) {
 #define VF_WIDEN_LOAD(p, part) ((double)(p)[part])
 #define VF_MUL(a, b) ((a) * (b))
 #define VF_FMA(a, b, c) ((a) * (b) + (c))
+#define VB uint64_t
+#define VBN 1
+#define VB_LOAD(p) (*(p))
+#define VB_STORE(p, x) (*(p) = (x))
+#define VB_ZERO 0
+#define VB_NOT(x) (~(x))
+#define VB_AND(a, b) ((a) & (b))
+#define VB_ANDNOT(a, b) (~(a) & (b))
+#define VB_XOR(a, b) ((a) ^ (b))
+#define VB_OR_AND(a, b, c) ((a) | ((b) & (c)))
+#define VB_SUM(a, b, c) VB_XOR(a, VB_XOR(b, c))
+#define VB_MOST(a, b, c) (VB_AND(a, b) | VB_AND(c, VB_XOR(a, b)))
 #endif

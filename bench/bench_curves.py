@@ -35,7 +35,7 @@ def bench_epsilon_curves(
     points = len(rc.epsilon_curves(labels, losses, truth, pairwise=False))
     name = f"rc.epsilon_curves C={classes}, {models} x {samples}, {points} sets, {threads} thread{'s'[: threads > 1]}"
     ratio = 1 / seen.over("subject", "ambiguity")
-    report(f"{name}, to one rc.ambiguity", ratio, "times", 3 if classes == 2 else None, at_most=True)
+    report(f"{name}, to one rc.ambiguity", ratio, "times", 3, at_most=True)
     more = (seen.seconds["with_pairs"] - seen.seconds["subject"]) / seen.seconds["pairs"]
     report("  pairwise discrepancy added, to one call of it", more, "times", 1.1, at_most=True)
     report("  seconds", seen.seconds["subject"], "s")

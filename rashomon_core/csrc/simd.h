@@ -3,7 +3,7 @@
  * plain C with one lane. MIN and MAX are a < b ? a : b and a > b ? a : b, as x86 has them: the second operand wins when the
  * two are unordered or equal. VF_FMA is a * b + c, rounded once or twice: for bounds with room for either, never for
  * results. VI holds VFN 32-bit integers; VI_SWAP exchanges neighbours. VB holds the bits of VBN words:
- * VB_ANDNOT is ~a & b, VB_OR_AND a | (b & c), VB_SUM and VB_MOST the low and the high bit of a + b + c. RC_PIECE gathers four floats of every fourth row into
+ * VB_ANDNOT is ~a & b, VB_OR_AND a | (b & c), VB_OR_XOR a | (b ^ c), VB_ANY whether a bit is set; VB_SUM and VB_MOST the low and the high bit of a + b + c. RC_PIECE gathers four floats of every fourth row into
  * 128-bit lanes; RC_LOW, RC_HIGH, RC_LOW2 and RC_HIGH2 interleave singles and pairs inside those lanes: together they
  * transpose VFN rows of four floats. */
 #undef VF
@@ -46,6 +46,8 @@
 #undef VB_ANDNOT
 #undef VB_XOR
 #undef VB_OR_AND
+#undef VB_OR_XOR
+#undef VB_ANY
 #undef VB_SUM
 #undef VB_MOST
 #undef RC_PIECE
@@ -104,6 +106,8 @@
 #define VB_ANDNOT(a, b) _mm512_andnot_si512(a, b)
 #define VB_XOR(a, b) _mm512_xor_si512(a, b)
 #define VB_OR_AND(a, b, c) _mm512_ternarylogic_epi64(a, b, c, 0xF8)
+#define VB_OR_XOR(a, b, c) _mm512_ternarylogic_epi64(a, b, c, 0xF6)
+#define VB_ANY(x) (_cvtmask8_u32(_mm512_test_epi64_mask(x, x)) != 0)
 #define VB_SUM(a, b, c) _mm512_ternarylogic_epi64(a, b, c, 0x96)
 #define VB_MOST(a, b, c) _mm512_ternarylogic_epi64(a, b, c, 0xE8)
 
@@ -154,6 +158,8 @@
 #define VB_ANDNOT(a, b) _mm256_andnot_si256(a, b)
 #define VB_XOR(a, b) _mm256_xor_si256(a, b)
 #define VB_OR_AND(a, b, c) _mm256_or_si256(a, _mm256_and_si256(b, c))
+#define VB_OR_XOR(a, b, c) _mm256_or_si256(a, _mm256_xor_si256(b, c))
+#define VB_ANY(x) (!_mm256_testz_si256(x, x))
 #define VB_SUM(a, b, c) VB_XOR(a, VB_XOR(b, c))
 #define VB_MOST(a, b, c) _mm256_or_si256(VB_AND(a, b), VB_AND(c, VB_XOR(a, b)))
 
@@ -208,6 +214,8 @@ RC_INLINE __m128i RC_(max_epi32)(__m128i a, __m128i b) {
 #define VB_ANDNOT(a, b) _mm_andnot_si128(a, b)
 #define VB_XOR(a, b) _mm_xor_si128(a, b)
 #define VB_OR_AND(a, b, c) _mm_or_si128(a, _mm_and_si128(b, c))
+#define VB_OR_XOR(a, b, c) _mm_or_si128(a, _mm_xor_si128(b, c))
+#define VB_ANY(x) (_mm_movemask_epi8(_mm_cmpeq_epi8(x, _mm_setzero_si128())) != 0xFFFF)
 #define VB_SUM(a, b, c) VB_XOR(a, VB_XOR(b, c))
 #define VB_MOST(a, b, c) _mm_or_si128(VB_AND(a, b), VB_AND(c, VB_XOR(a, b)))
 
@@ -245,6 +253,8 @@ RC_INLINE __m128i RC_(max_epi32)(__m128i a, __m128i b) {
 #define VB_ANDNOT(a, b) (~(a) & (b))
 #define VB_XOR(a, b) ((a) ^ (b))
 #define VB_OR_AND(a, b, c) ((a) | ((b) & (c)))
+#define VB_OR_XOR(a, b, c) ((a) | ((b) ^ (c)))
+#define VB_ANY(x) ((x) != 0)
 #define VB_SUM(a, b, c) VB_XOR(a, VB_XOR(b, c))
 #define VB_MOST(a, b, c) (VB_AND(a, b) | VB_AND(c, VB_XOR(a, b)))
 #endif

@@ -14,19 +14,21 @@ RC_INLINE int RC_(lowest_bit)(uint64_t x) {
 /* Mark with k the samples that differ for the first time: rank[i] = k where A and R differ and seen has no bit yet. */
 static void RC_(first_differing)(const uint64_t *A, const uint64_t *R, ptrdiff_t groups, ptrdiff_t P, uint64_t *seen,
                                  int32_t k, int32_t *rank) {
-  for (ptrdiff_t g = 0; g < groups; g++) {
-    uint64_t d[8], any = 0;
-    RC_(difference)(A + g * P * 8, R + g * P * 8, P, d);
-    for (int w = 0; w < 8; w++) {
-      d[w] &= ~seen[g * 8 + w];
-      any |= d[w];
+  for (ptrdiff_t g = 0; g < groups; g++)
+    for (int w = 0; w < 8; w += VBN) {
+      const uint64_t *a = A + g * P * 8 + w, *r = R + g * P * 8 + w;
+      VB old = VB_LOAD(seen + g * 8 + w);
+      VB d = VB_XOR(VB_LOAD(a), VB_LOAD(r));
+      for (ptrdiff_t p = 1; p < P; p++) d = VB_OR_XOR(d, VB_LOAD(a + p * 8), VB_LOAD(r + p * 8));
+      d = VB_ANDNOT(old, d);
+      if (!VB_ANY(d)) continue;
+      uint64_t fresh[VBN];
+      VB_STORE(fresh, d);
+      VB_STORE(seen + g * 8 + w, VB_XOR(old, d));
+      for (int v = 0; v < VBN; v++)
+        for (uint64_t rest = fresh[v]; rest; rest &= rest - 1)
+          rank[g * RC_GROUP + (w + v) * 64 + RC_(lowest_bit)(rest)] = k;
     }
-    if (!any) continue;
-    for (int w = 0; w < 8; w++) {
-      seen[g * 8 + w] |= d[w];
-      for (uint64_t rest = d[w]; rest; rest &= rest - 1) rank[g * RC_GROUP + w * 64 + RC_(lowest_bit)(rest)] = k;
-    }
-  }
 }
 
 /* Bits set in x & y, words of up to 31 groups. */

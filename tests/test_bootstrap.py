@@ -19,7 +19,7 @@ from variants import SMALL, streamed
 
 import rashomon_core as rc
 from rashomon_core import _encode, _scores
-from rashomon_core.metrics.resampling import interval_of
+from rashomon_core.metrics.replicates import interval_of
 
 Array = NDArray[Any]
 few = settings(max_examples=8)
@@ -99,7 +99,8 @@ def test_decisions_and_groups(isa: str, problem: strategies.LabelProblem, seed: 
     assert expected | {"pairwise_ambiguity", "pairwise_disagreement.mean", "disagreement_rate.mean"} <= set(found)
     if labels.n_models > 1:
         assert found["pairwise_discrepancy"].value == found["pairwise_disagreement.max"].value
-    assert {"fairness.equalized_odds_ratio.target", "fairness.accuracy_difference.median"} <= set(found)
+    assert {"fairness.equalized_odds_ratio.target", "fairness.accuracy_difference.p75"} <= set(found)
+    assert {"disagreement_rate.p90", "disagreement_rate.max"} <= set(found)
 
 
 @few
@@ -121,6 +122,7 @@ def test_scores(isa: str, scores: Array, seed: int, weighted: bool) -> None:
         y=rng.integers(0, C, n),
     )
     names = {"rashomon_capacity.mean", "rashomon_capacity.effective.mean", "viable_prediction_range.true_class.mean"}
+    names |= {"rashomon_capacity.p50", "rashomon_capacity.effective.max", "viable_prediction_range.true_class.p99"}
     names |= {"losses.total_variation.max", "losses.kl_divergence.min", "losses.log_loss.median"}
     assert names | {f"score_variance.classes.{C - 1}.mean"} <= set(found)
 
@@ -132,6 +134,44 @@ def test_two_classes(isa: str, scores: Array, seed: int) -> None:
     n = scores.shape[1]
     found = check(scores, n, seed, None, target=rng.random(n), y=rng.integers(0, 2, n), threshold=0.25, ddof=1)
     assert {"viable_prediction_range.positive.mean", "viable_prediction_range.classes.0.mean"} <= set(found)
+
+
+@pytest.mark.filterwarnings("ignore:all samples have the value")  # draws of one group alone
+@few
+@given(
+    seed=st.integers(0, 99), classes=st.integers(2, 4), scores=st.booleans(), weighted=st.booleans(), skip=st.booleans()
+)
+def test_inside_groups_thresholds_and_sizes(
+    isa: str, seed: int, classes: int, scores: bool, weighted: bool, skip: bool
+) -> None:
+    """Two crossed columns, a group that is called "interval", thresholds that replicates keep and break."""
+    rng = np.random.default_rng(seed)
+    n, M = 40, 5
+    groups = {
+        "sex": np.array(["interval", "intervals"])[rng.integers(0, 2, n)],
+        "race": np.array(["value", "b", "c"])[rng.integers(0, 3, n)],
+    }
+    predictions = rng.dirichlet(np.ones(classes), (M, n)) if scores else rng.integers(0, classes, (M, n))
+    found = check(
+        predictions,
+        n,
+        seed,
+        rng.exponential(size=n) if weighted else None,
+        target=rng.integers(0, classes, n),
+        y=rng.integers(0, classes, n),
+        groups=groups,
+        fairness_threshold={"demographic_parity_difference": 0.3, "accuracy_ratio": 0.6},
+        skip_undefined=skip,
+        size=3,
+    )
+    names = {"ambiguity.size_matched", "discrepancy.size_matched", "pairwise_ambiguity.size_matched"}
+    names |= {"groups.sex.groups.interval.ambiguity", "groups.race.gaps.disagreement_rate.difference"}
+    names |= {"groups.sex.groups.intervals.disagreement_rate.mean", "fairness.by_column.sex.accuracy_ratio.p5"}
+    names |= {"fairness.demographic_parity_difference.share_breaking", "fairness.accuracy_ratio.share_meeting"}
+    names |= {"fairness.by_column.race.by_group.value.rates.accuracy.median"}
+    if scores:
+        names |= {"groups.sex.groups.interval.rashomon_capacity.mean"}
+    assert names <= set(found)
 
 
 def test_members_are_not_chosen_again() -> None:
@@ -297,7 +337,9 @@ def test_results_stay_plain() -> None:
     json.dumps(results, allow_nan=False)
     assert results["ambiguity"]["interval"]["replicates"] == 10
     assert set(results["fidelity"]["intervals"]) == {"min", "median", "max"}
-    assert set(results["viable_prediction_range"]["positive"]["intervals"]) == {"mean"}
+    statistics = {"mean", "p50", "p90", "p95", "p99", "max"}
+    assert set(results["viable_prediction_range"]["positive"]["intervals"]) == statistics
+    assert set(results["rashomon_capacity"]["effective"]["intervals"]) == statistics
     assert measured.parameters["bootstrap"] == {"replicates": 10, "level": 0.95}
     plain = rc.profile(rng.random((3, 40)), target=rng.random(40))
     assert plain.parameters["bootstrap"] is None

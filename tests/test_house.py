@@ -42,6 +42,8 @@ ORDER = (
     "metrics.sets",
     "metrics.curves",
     "metrics.sizes",
+    "metrics.replicates",
+    "metrics.resampled_groups",
     "metrics.resampling",
     "metrics.overview",
     "accumulate",

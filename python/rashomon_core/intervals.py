@@ -21,7 +21,7 @@ def bootstrap(
     metrics: str | Sequence[str] = "all",
     **options: Any,
 ) -> Bootstrap:
-    """Return percentile intervals over bootstrap replicates of the samples for every metric but quantiles.
+    """Return percentile intervals over bootstrap replicates of the samples for every metric but counts.
 
     A replicate draws as many samples as there are, with replacement (multinomial, nothing is stratified); labels,
     groups and weights go with their samples, and a sample of weight w drawn k times has weight k w. The models are
@@ -56,9 +56,10 @@ def bootstrap(
     Notes
     -----
     Scores are read once, for losses of scores twice. O(R M N) bits for what compares models with a reference, O(R N)
-    for means over samples, O(R M N) additions for losses of scores or with weights, O(R M^2 N) bits for pairwise
-    discrepancy, which is left out (null with a reason) where that takes too long. Percentile intervals of a maximum
-    such as discrepancy lie above its value: replicates vary, and the largest of several varying numbers grows.
+    for means, quantiles and maxima over samples (sorted once) and for what is measured inside groups, O(R M N)
+    additions for losses of scores or with weights, O(R M^2 N) bits for pairwise discrepancy, which is left out (null
+    with a reason) where that takes too long. Percentile intervals of a maximum over models such as discrepancy lie
+    above its value: replicates vary, and the largest of several varying numbers grows.
     Source: Efron and Tibshirani (1993).
 
     Examples
@@ -78,13 +79,22 @@ def bootstrap(
 
 
 def _walk(node: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Interval]]:
-    if "interval" in node:
-        yield ".".join(path), _interval(node["value"], node["interval"])
-    for name, inner in node.get("intervals", {}).items():
-        yield ".".join((*path, name)), _interval(node[name], inner)
+    own, others = node.get("interval"), node.get("intervals")
+    beside = []  # what stands for intervals, and is not a group or class of that name
+    if isinstance(own, Mapping) and _is_interval(own):
+        beside.append("interval")
+        yield ".".join(path), _interval(node["value"], own)
+    if isinstance(others, Mapping) and others and all(map(_is_interval, others.values())):
+        beside.append("intervals")
+        for name, inner in others.items():
+            yield ".".join((*path, name)), _interval(node[name], inner)
     for name, inner in node.items():
-        if isinstance(inner, Mapping) and name not in ("interval", "intervals"):
+        if isinstance(inner, Mapping) and name not in beside:
             yield from _walk(inner, (*path, name))
+
+
+def _is_interval(node: Any) -> bool:
+    return isinstance(node, Mapping) and {"low", "high", "level"} <= set(node)
 
 
 def _interval(value: float | None, found: Mapping[str, Any]) -> Interval:

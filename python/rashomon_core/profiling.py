@@ -24,7 +24,8 @@ from .metrics.curves import CurvePlan
 from .metrics.groups import cell_count, group_rates, rates_of
 from .metrics.overview import Overview
 from .metrics.pairs import farthest_pair
-from .metrics.resampling import Resampling, attach, check_replicates
+from .metrics.replicates import attach, check_replicates
+from .metrics.resampling import Resampling
 from .metrics.sizes import curve_objects
 from .metrics.visit import NO_REFERENCE, Reference, Request, Visit, encode_vector, total, visit
 from .predictions import Predictions
@@ -540,6 +541,7 @@ class _Job:
                     threads=self.threads,
                     memory=self.memory,
                 )
+        absent = self._absent_inside(scores, decisions is not None) if inside else None
         overview = Overview(
             part=part,
             found=found,
@@ -555,7 +557,7 @@ class _Job:
             threads=self.threads,
             keep_arrays=self.keep_arrays,
             skip_undefined=self.skip_undefined,
-            inside=self._absent_inside(scores, decisions is not None) if inside else None,
+            inside=absent,
         )
         numbers = overview.numbers()
         if self.bootstrap is not None:
@@ -575,6 +577,10 @@ class _Job:
                 pairs=pairs,
                 rates=rates is not None,
                 losses=bool(losses),
+                fairness_threshold=self.fairness_threshold,
+                skip_undefined=self.skip_undefined,
+                inside=absent,
+                size=self.size if matched else None,
                 threads=self.threads,
                 memory=self.memory,
             )

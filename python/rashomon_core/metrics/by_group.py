@@ -50,27 +50,15 @@ def sums_by_group(read: Callable[[slice], Array], groups: Groups, weights: Array
     return result
 
 
-def multiplicity_of(
-    found: Visit,
-    groups: Groups,
-    weights: Array | None,
-    n_models: int,
-    *,
-    ddof: int = 0,
-    reasons: dict[str, str] | None = None,
-) -> GroupMultiplicity:
-    """Return what a visit found, inside each group; ``reasons``: why it did not look for something."""
-    n = len(groups.codes)
+def readers(found: Visit, n_models: int, ddof: int) -> dict[str, Callable[[slice], Array]]:
+    """Return, by metric, what reads the per-sample values that are averaged inside groups."""
     read: dict[str, Callable[[slice], Array]] = {}
-    absent = dict(reasons or {})
     if "reference" in found.unions:
         flags = found.unions["reference"]
         read["ambiguity"] = lambda rows: flags[rows]
     if found.vote_squares is not None:
         read["pairwise_ambiguity"] = lambda rows: squares_of(found, rows) != n_models**2
-        if n_models == 1 and ddof == 1:
-            absent["disagreement_rate"] = ONE_MODEL
-        else:
+        if ddof < n_models:
             read["disagreement_rate"] = lambda rows: rate_from_squares(squares_of(found, rows), n_models, ddof)
     low, high, solver = found.low, found.high, found.capacity
     if low is not None and high is not None:
@@ -86,6 +74,23 @@ def multiplicity_of(
         read["viable_prediction_range"] = width
     if solver is not None:
         read["rashomon_capacity"] = lambda rows: solver.bits(rows.start, rows.stop)
+    return read
+
+
+def multiplicity_of(
+    found: Visit,
+    groups: Groups,
+    weights: Array | None,
+    n_models: int,
+    *,
+    ddof: int = 0,
+    reasons: dict[str, str] | None = None,
+) -> GroupMultiplicity:
+    """Return what a visit found, inside each group; ``reasons``: why it did not look for something."""
+    n = len(groups.codes)
+    read, absent = readers(found, n_models, ddof), dict(reasons or {})
+    if found.vote_squares is not None and ddof >= n_models:
+        absent["disagreement_rate"] = ONE_MODEL
     wanted = {name: at for name, at in read.items() if name not in absent}
     counts: dict[str, Array] = {
         name: sums_by_group(wanted[name], groups).astype(np.int64)

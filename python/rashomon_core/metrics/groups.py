@@ -185,7 +185,7 @@ def fairness_over_set(
     return summary
 
 
-class _Gaps:
+class Gaps:
     """Gaps of every rate, each rate worked out once: with thousands of groups that is what takes the time."""
 
     def __init__(self, rates: GroupRates, skip: bool) -> None:
@@ -222,7 +222,7 @@ def _over_models(
     skip: bool,
 ) -> dict[str, Any]:
     summary: dict[str, Any] = {}
-    gaps = _Gaps(rates, skip)
+    gaps = Gaps(rates, skip)
     for metric, needed in FAIRNESS.items():
         if needed != ("selection_rate",) and not rates.has_labels:
             continue
@@ -231,7 +231,7 @@ def _over_models(
             name, ratio = f"{metric}_{form}", form == "ratio"
             values = gaps.values(metric, ratio=ratio)
             own = None if target is None else float(getattr(target, form)(metric, skip_undefined=skip)[0])
-            entry = _spread(values, own, _threshold(name, thresholds), form)
+            entry = _spread(values, own, threshold_of(name, thresholds), form)
             if entry["median"] is not None:
                 places = {"argmin": int(np.nanargmin(values)), "argmax": int(np.nanargmax(values))}
                 for key, k in places.items():
@@ -249,12 +249,17 @@ def _over_models(
     return summary
 
 
+def group_rate_names(rates: GroupRates) -> tuple[str, ...]:
+    """Return the rates that are shown for each group: all of two classes, else accuracy."""
+    if rates.n_classes == 2:
+        return RATES if rates.has_labels else RATES[:1]
+    return ("accuracy",) if rates.has_labels else ()
+
+
 def _by_group(rates: GroupRates, target: GroupRates | None) -> dict[str, Any]:
     """Return the size of each group, and its rates over the models."""
     weight = rates.counts[0].sum(axis=(1, 2)).astype(np.float64)
-    names: tuple[str, ...] = ("accuracy",) if rates.n_classes > 2 else RATES
-    if not rates.has_labels:
-        names = RATES[:1] if rates.n_classes == 2 else ()
+    names = group_rate_names(rates)
     values = {name: rates.rate(name) for name in names}
     own = {name: None if target is None else target.rate(name)[0] for name in names}
     found: dict[str, Any] = {}
@@ -282,7 +287,8 @@ def _rate(values: Array, own: Array | None, g: int, name: str) -> dict[str, Any]
     return entry
 
 
-def _threshold(name: str, thresholds: float | dict[str, float] | None) -> float | None:
+def threshold_of(name: str, thresholds: float | dict[str, float] | None) -> float | None:
+    """Return the threshold of a metric such as "demographic_parity_ratio", if it has one."""
     if isinstance(thresholds, dict):
         return thresholds.get(name, DEFAULT_THRESHOLDS.get(name))
     if thresholds is not None and name.endswith("_ratio"):

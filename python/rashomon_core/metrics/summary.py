@@ -74,7 +74,7 @@ def quantiles(values: Array, levels: Sequence[float], weights: Array | None = No
     [2.0, 4.0]
     """
     if weights is None:
-        ranks = [_rank(p, len(values)) for p in levels]
+        ranks = [rank_of(p, len(values)) for p in levels]
         ordered = np.sort(values)  # vectorised in NumPy, unlike a partition by several ranks: 2 to 5 times as fast
         return [float(ordered[r]) for r in ranks]
     kept = weights > 0
@@ -108,7 +108,7 @@ def _whole(weights: Array, exponent: int) -> Array:
     return result
 
 
-def _rank(p: float, n: int) -> int:
+def rank_of(p: float, n: int) -> int:
     """Return the index in sorted order of the smallest value with (index + 1) / n >= p."""
     rank = max(int(np.ceil(p * n)) - 1, 0)
     while rank > 0 and rank / n >= p:  # ceil of a product that rounding put above an integer

@@ -16,7 +16,7 @@ import strategies
 from numpy.typing import NDArray
 
 import rashomon_core as rc
-from rashomon_core.results import MULTIPLICITY
+from rashomon_core.group_results import MULTIPLICITY
 
 Array = NDArray[Any]
 NEAR = {"rel": 1e-9, "abs": 1e-12}

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from variants import SMALL, streamed
 
 import rashomon_core as rc
+from rashomon_core.group_results import MULTIPLICITY
 from rashomon_core.metrics.by_group import sums_by_group
-from rashomon_core.results import MULTIPLICITY
 from rashomon_core.vectors import as_groups
 
 Array = NDArray[Any]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from variants import SMALL, streamed
 
 import rashomon_core as rc
-from rashomon_core.results import FAIRNESS
+from rashomon_core.group_results import FAIRNESS
 
 Array = NDArray[Any]
 few = settings(max_examples=12)

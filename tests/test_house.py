@@ -24,6 +24,7 @@ ORDER = (
     "predictions",
     "vectors",
     "inputs",
+    "group_results",
     "results",
     "curve_results",
     "tiles",

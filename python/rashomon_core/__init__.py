@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from .extraction.oracle import Oracle
     from .extraction.target import Target
+    from .group_results import GroupMultiplicity, GroupRates
     from .intervals import bootstrap
     from .metrics.by_group import multiplicity_by_group
     from .metrics.capacity import channel_capacity, rashomon_capacity
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
     from .predict import predict_all
     from .predictions import Predictions
     from .profiling import profile
-    from .results import CapacityResult, ChannelCapacity, GroupMultiplicity, GroupRates, JointCapacity, Profile
+    from .results import CapacityResult, ChannelCapacity, JointCapacity, Profile
     from .store import open_predictions, save_predictions
 
 __version__ = "0.1.0"
@@ -141,7 +142,8 @@ _HOME = {
     "predict": ("predict_all",),
     "predictions": ("Predictions",),
     "profiling": ("profile",),
-    "results": ("CapacityResult", "ChannelCapacity", "GroupMultiplicity", "GroupRates", "JointCapacity", "Profile"),
+    "group_results": ("GroupMultiplicity", "GroupRates"),
+    "results": ("CapacityResult", "ChannelCapacity", "JointCapacity", "Profile"),
     "store": ("open_predictions", "save_predictions"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from . import _cpu
 from .errors import SelectedOnEvaluationWarning, UsageError
+from .group_results import FAIRNESS
 from .inputs import Inputs, check_inputs
 from .metrics import sets
 from .metrics.by_group import NOT_SCORES, ONE_MODEL
@@ -29,7 +30,7 @@ from .metrics.resampling import Resampling
 from .metrics.sizes import curve_objects
 from .metrics.visit import NO_REFERENCE, Reference, Request, Visit, encode_vector, total, visit
 from .predictions import Predictions
-from .results import FAIRNESS, Profile
+from .results import Profile
 from .tiles import parse_memory, parse_threads
 from .vectors import as_losses, as_reference, as_selection
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError, suggestion
 from rashomon_core.extraction.oracle import CACHES
+from rashomon_core.group_results import FAIRNESS
 from rashomon_core.profiling import metric_names
-from rashomon_core.results import FAIRNESS
 
 __all__ = ["DEFAULTS", "Config", "make_config", "read_config"]
 

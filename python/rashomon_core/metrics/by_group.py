@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rashomon_core.errors import UsageError
+from rashomon_core.group_results import MULTIPLICITY, GroupMultiplicity
 from rashomon_core.inputs import check_inputs
-from rashomon_core.results import MULTIPLICITY, GroupMultiplicity
 from rashomon_core.tiles import BLOCK
 from rashomon_core.vectors import Groups, as_reference
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from rashomon_core import _decisions, _scores
 from rashomon_core.curve_results import EpsilonCurves
 from rashomon_core.errors import UsageError
+from rashomon_core.group_results import FAIRNESS
 from rashomon_core.inputs import Inputs, check_inputs
 from rashomon_core.predictions import Predictions
-from rashomon_core.results import FAIRNESS
 from rashomon_core.tiles import (
     BLOCK,
     GROUP,

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rashomon_core.errors import InvalidInputError, UsageError
+from rashomon_core.group_results import FAIRNESS, RATES, GroupRates, gap_of
 from rashomon_core.predictions import Predictions
-from rashomon_core.results import FAIRNESS, RATES, GroupRates, gap_of
 from rashomon_core.vectors import Groups, as_decisions, as_groups, as_label_view, as_weights
 
 from .decisions import with_classes

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rashomon_core.group_results import GroupRates
 from rashomon_core.inputs import Inputs
-from rashomon_core.results import GroupRates
 from rashomon_core.tiles import BLOCK, run
 
 from . import sets

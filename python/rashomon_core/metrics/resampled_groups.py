@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rashomon_core import _encode
-from rashomon_core.results import FAIRNESS, MULTIPLICITY, GroupRates, collapsed, gap_of
+from rashomon_core.group_results import FAIRNESS, MULTIPLICITY, GroupRates, collapsed, gap_of
 from rashomon_core.tiles import GROUP, KEPT_PART, Scratch, SpillArray, run
 
 from .by_group import readers

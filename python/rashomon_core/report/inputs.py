@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rashomon_core.errors import InvalidInputError, UsageError
-from rashomon_core.results import FAIRNESS
+from rashomon_core.group_results import FAIRNESS
 from rashomon_core.store import describe_input, open_vector
 from rashomon_core.store.tables import TABLES, open_table
 from rashomon_core.vectors import narrowed

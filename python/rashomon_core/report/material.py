@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rashomon_core import tiles
+from rashomon_core.group_results import FAIRNESS, GroupRates
 from rashomon_core.inputs import Inputs, check_inputs
 from rashomon_core.metrics.capacity import rashomon_capacity
 from rashomon_core.metrics.curves import CurvePlan, epsilon_curves_of
@@ -24,7 +25,7 @@ from rashomon_core.metrics.scores import viable_prediction_range
 from rashomon_core.metrics.sets import base_loss
 from rashomon_core.predictions import Predictions
 from rashomon_core.profiling import Profile, profile
-from rashomon_core.results import FAIRNESS, CapacityResult, GroupRates
+from rashomon_core.results import CapacityResult
 from rashomon_core.tiles import parse_memory, parse_threads
 from rashomon_core.vectors import as_reference, as_selection
 

@@ -1,6 +1,6 @@
 /* The function table: every leaf loop of the library, once per instruction set.
  *
- * Leaves are written once (encode.h, decisions.h, tally.h, scores.h, capacity.h, binary.h) and compiled once per instruction set by dispatch.c.
+ * Leaves are written once (decide.h, encode.h, decisions.h, tally.h, scores.h, capacity.h, binary.h) and compiled once per instruction set by dispatch.c.
  * They take ranges, own no memory and start no threads. Layouts:
  *
  *   planes   uint64 [groups][P][8] per model: bit s of word w of plane p in group g is bit p of the decision of

@@ -1,6 +1,7 @@
 /* Everything that is compiled once per instruction set. No include guard: dispatch.c includes it several times. */
 #include "simd.h"
 #include "mathx.h"
+#include "decide.h"
 #include "encode.h"
 #include "decisions.h"
 #include "tally.h"

@@ -52,6 +52,7 @@ ORDER = (
     "intervals",
     "store",
     "merging",
+    "settings",
     "accumulate",
     "datasets",
     "example",

@@ -212,7 +212,7 @@ def sample_loss(
     ...     for c in range(len(scores)):
     ...         total += (scores[c] - (c == label)) ** 2
     ...     return total
-    >>> brier(np.array([0.25, 0.75]), 1)
+    >>> float(brier(np.array([0.25, 0.75]), 1))
     0.125
     >>> losses = brier.over(np.array([[0.75, 0.5], [0.25, 0.5]]), [1, 0])
     >>> losses, rc.rashomon_mask(losses, 0.25)
@@ -509,7 +509,7 @@ def _reason(error: Exception, function: Any) -> tuple[int | None, str]:
     line = getattr(loc, "line", None)
     if line is None or os.path.abspath(str(getattr(loc, "filename", ""))) != os.path.abspath(_file(function)):
         name = re.escape(os.path.basename(_file(function)))
-        lines = re.findall(rf'File "[^"]*{name}", line (\d+)', text)
+        lines = re.findall(rf'{name}(?:", line |\s+\()(\d+)', text)  # File "x.py", line 3; Raised from x.py (3)
         line = int(lines[-1]) if lines else None
     useful = [part.strip() for part in text.splitlines() if part.strip()]
     useful = [part for part in useful if not part.startswith(_STEPS)] or useful or [type(error).__name__]

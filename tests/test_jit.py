@@ -282,8 +282,7 @@ def _nothing(scores: Array, label: int) -> Any:
 
 
 def _sometimes(scores: Array, label: int) -> Any:
-    if label == 0:
-        return 1.0
+    return 1.0 if label == 0 else None
 
 
 def _array(scores: Array, label: int) -> Any:
@@ -460,7 +459,7 @@ def test_bad_labels_weights_and_kinds() -> None:
         own_brier.over(scores, [0, 3, 1, 1])
     with pytest.raises(rc.InvalidInputError, match="y has shape"):
         own_brier.over(scores, [0, 1])
-    with pytest.raises(rc.UsageError, match="'brier' needs labels. Fix: give y"):
+    with pytest.raises(rc.UsageError, match=r"'brier' needs labels\. Fix: give y"):
         own_brier.over(scores, None)
     with pytest.raises(rc.InvalidInputError, match="sample weights"):
         own_brier.over(scores, [0, 1, 1, 1], sample_weight=[1, -1, 1, 1])
@@ -562,6 +561,14 @@ def test_what_the_command_refuses(folder: Path, loss: str, code: int, message: s
     assert len(result.stderr.splitlines()) == 1
     if "failed with" in message:
         assert f"{loss.split(':')[0]}.py:{2 if 'broken' in loss else 1})" in result.stderr
+
+
+def test_the_command_without_numba(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    result = measured("own_losses_here:brier")
+    assert result.exit_code == 2
+    assert "a loss of your own needs the library 'numba'" in result.stderr
+    assert "pip install 'rashomon-core[jit]'" in result.stderr
 
 
 def test_a_file_of_losses_stays_a_file(folder: Path) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .extraction.target import Target
     from .group_results import GroupMultiplicity, GroupRates
     from .intervals import bootstrap
+    from .jit import SampleLoss, sample_loss
     from .metrics.by_group import multiplicity_by_group
     from .metrics.capacity import channel_capacity, rashomon_capacity
     from .metrics.curves import epsilon_curves
@@ -103,6 +104,7 @@ _HOME = {
     "extraction.target": ("Target",),
     "metrics.by_group": ("multiplicity_by_group",),
     "intervals": ("bootstrap",),
+    "jit": ("SampleLoss", "sample_loss"),
     "metrics.capacity": ("channel_capacity", "rashomon_capacity"),
     "metrics.curves": ("epsilon_curves",),
     "metrics.joint": ("joint_capacity",),

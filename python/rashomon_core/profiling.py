@@ -28,7 +28,7 @@ from .asking import (
 )
 from .errors import SelectedOnEvaluationWarning, UsageError
 from .inputs import Inputs, check_inputs
-from .metrics import sets
+from .membership import Membership, select_members
 from .metrics.channel import CapacityRule
 from .metrics.curves import CurvePlan
 from .metrics.overview import Overview
@@ -36,15 +36,14 @@ from .metrics.pairs import farthest_pair
 from .metrics.replicates import attach, check_replicates
 from .metrics.resampling import Resampling
 from .metrics.sizes import curve_objects
-from .metrics.visit import Reference, Request, Visit, encode_vector, total, visit
+from .metrics.visit import Request, Visit, visit
 from .results import Profile
 from .tiles import parse_memory, parse_threads
-from .vectors import as_losses, as_reference, as_selection
+from .vectors import as_reference, as_selection
 
 __all__ = ["METRICS", "PASS", "Profile", "metric_names", "profile"]
 
 Array = npt.NDArray[Any]
-LOSS_NAMES = ("fidelity", "zero_one", "log_loss", "cross_entropy")
 #: Points of the curves over epsilon.
 CURVE_POINTS = 200
 
@@ -94,8 +93,9 @@ def profile(
     reference : "target", "labels", a model id or index, or (N,) array, optional
         What ambiguity and discrepancy compare with; default the target if given, else none. The true labels are never
         the silent default.
-    loss : "fidelity", "zero_one", "log_loss", "cross_entropy", or (M,) array, optional
-        What defines the set; default "fidelity" with a target, else "zero_one" with labels.
+    loss : "fidelity", "zero_one", "log_loss", "cross_entropy", SampleLoss, or (M,) array, optional
+        What defines the set; default "fidelity" with a target, else "zero_one" with labels. A loss of your own
+        (:func:`rashomon_core.sample_loss`) is given the labels y, and without them the target's decisions.
     epsilon : float, optional
         With it metrics are over the members of the Rashomon set, models whose loss is at most the best one's (or the
         reference model's) plus epsilon; ``relative``: at most (1 + epsilon) times. Without it over all models.
@@ -168,6 +168,7 @@ def profile(
     job.bootstrap = None if bootstrap is None else (int(bootstrap), float(interval), seed)
     said: list[str] = []
     status = "complete"
+    selected: Membership | None = None
     members, chosen, set_facts = None, None, no_set(view)
     if inputs.groups is not None and {"fairness", "groups"} & set(names):
         for name, values in inputs.groups.single:
@@ -177,7 +178,20 @@ def profile(
     reference_facts = as_reference(reference, view, inputs.target, inputs.y)
     if epsilon is not None:
         chosen = as_selection(selection, view.n_samples, seed)
-        members, set_facts = job.select(loss, epsilon, relative, chosen, reference_facts[1], said)
+        selected = select_members(
+            inputs,
+            loss,
+            epsilon,
+            relative=relative,
+            chosen=chosen,
+            reference=reference_facts[1],
+            threshold=threshold,
+            threads=pool,
+            memory=budget,
+            said=said,
+        )
+        members, set_facts = selected.mask, selected.facts
+        job.bytes_read += selected.bytes_read
         if chosen is None:
             status = "selected_on_evaluation"
             text = "members were selected on the samples that the metrics are taken on; give a selection split"
@@ -197,11 +211,11 @@ def profile(
     results = finish(job.inputs, measured, ids, set_facts, names)
     if curves:
         planned = None
-        if job.loss_values is not None:
-            losses, n = (job.loss_values, None) if job.errors is None else job.errors
+        if selected is not None:
+            losses, n = selected.errors or (selected.losses, None)
             planned = CurvePlan(
                 losses=losses,
-                base=losses[job.loss_reference],
+                base=losses[selected.base],
                 relative=relative,
                 n=n,
                 most=CURVE_POINTS,
@@ -215,8 +229,8 @@ def profile(
         )
         job.bytes_read += 2 * view.nbytes
     arrays: dict[str, Array] = measured.get("arrays", {})
-    if job.loss_values is not None and members is not None:
-        arrays |= {"all_losses": job.loss_values, "loss": job.loss_values[members]}
+    if selected is not None:
+        arrays |= {"all_losses": selected.losses, "loss": selected.losses[members]}
     resources = {
         "seconds": time.perf_counter() - started,
         "bytes_read": job.bytes_read,
@@ -280,125 +294,12 @@ class _Job:
         self.threads, self.memory, self.keep_arrays = threads, memory, keep_arrays
         self.skip_undefined = False
         self.bytes_read = 0
-        self.loss_values: Array | None = None  # of all explored models
-        self.errors: tuple[Array, int] | None = None  # the same as counts among so many samples
-        self.loss_reference = 0
         self.bootstrap: tuple[int, float, int] | None = None  # replicates, level, seed
 
     def visit(self, inputs: Inputs, request: Request, label: str) -> Visit:
         """Read once, with the limits of this call."""
         self.bytes_read += inputs.view.nbytes
         return visit(inputs.view, request, threads=self.threads, memory=self.memory, label=label)
-
-    # -- the set
-
-    def select(
-        self,
-        loss: object,
-        epsilon: float,
-        relative: bool,
-        chosen: Array | None,
-        reference: int | None,
-        said: list[str],
-    ) -> tuple[Array, dict[str, Any]]:
-        """Return the members and the facts of the set."""
-        if not (isinstance(epsilon, (int, float, np.number)) and np.isfinite(epsilon) and epsilon >= 0):
-            raise UsageError(f"epsilon={epsilon} must be finite and not negative")
-        split = self.inputs.on(chosen)
-        name, M, n = self._loss_name(loss), split.view.n_models, split.view.n_samples
-        counted = name in ("fidelity", "zero_one")
-        answers = None
-        request = Request(planes=True, weights=split.weights, threshold=self.threshold)
-        if counted:
-            answers = split.y if name == "zero_one" else split.target.decisions  # type: ignore[union-attr]
-            assert answers is not None
-            request = Request(
-                planes=True,
-                weights=split.weights,
-                threshold=self.threshold,
-                references=[Reference("answers", answers)],
-            )
-        elif name in ("log_loss", "cross_entropy"):
-            request = Request(
-                planes=True,
-                weights=split.weights,
-                threshold=self.threshold,
-                losses=(name,),
-                y=split.y,
-                target_scores=split.target_scores,
-                target_labels=split.target_labels,
-            )
-        found = self.visit(split, request, "selecting")
-        noise: dict[str, Any] | None = None
-        scale = n if split.weights is None else total(split.weights)
-        if counted and split.weights is None:
-            errors = found.mismatches["answers"]
-            mask = sets.rashomon_mask(errors, epsilon, reference=reference, relative=relative, n=n)
-            values: Array = errors / n
-            self.errors = (errors, n)
-        else:
-            if name == "given":
-                values = as_losses(loss, M).astype(np.float64)
-            elif counted:
-                values = found.mismatch_weights["answers"] / scale
-            else:
-                values = found.losses[name] / scale
-            mask = sets.rashomon_mask(values, epsilon, reference=reference, relative=relative)
-        best = int(np.argmin(values)) if reference is None else reference
-        assert found.planes is not None
-        if counted and split.weights is None:
-            assert answers is not None
-            target_planes = encode_vector(answers, split.view.n_classes)
-            f = float(values[best])
-            noise = {
-                "paired": sets.selection_noise(found.planes, target_planes, answers, best, found.mismatches["answers"]),
-                "unpaired": float(np.sqrt(f * (1 - f) / n)),
-            }
-            slack = epsilon * f if relative else epsilon
-            if slack < noise["paired"]:
-                text = (
-                    f"epsilon {slack:.3g} is below the noise of the selection split ({noise['paired']:.3g} with "
-                    f"{n} samples): who is a member is partly chance"
-                )
-                said.append(text)
-                warnings.warn(text, UserWarning, stacklevel=3)
-        distinct, kept = sets.pattern_count(found.planes, mask)
-        size = int(mask.sum())
-        facts = {
-            "size": size,
-            "explored": M,
-            "epsilon": float(epsilon),
-            "relative": bool(relative),
-            "loss": name,
-            "loss_reference": split.view.model_ids[best],
-            "rashomon_ratio": size / M,
-            "pattern_ratio": (kept or 0) / distinct,
-            "noise": noise,
-            "status": "empty" if size == 0 else "singleton" if size == 1 else "ok",
-            "split": "all" if chosen is None else "selection",
-        }
-        self.loss_values, self.loss_reference = values, best
-        return mask, facts
-
-    def _loss_name(self, loss: object) -> str:
-        inputs = self.inputs
-        if loss is None:
-            if inputs.target is not None:
-                return "fidelity"
-            if inputs.y is not None:
-                return "zero_one"
-            raise UsageError("epsilon needs a loss. Fix: give a target, true labels, or loss= (--target, --labels)")
-        if not isinstance(loss, str):
-            return "given"
-        if loss not in LOSS_NAMES:
-            raise UsageError(f"loss {loss!r} is not one of {', '.join(LOSS_NAMES)}")
-        if loss in ("fidelity", "cross_entropy") and inputs.target is None:
-            raise UsageError(f"loss {loss!r} needs a target. Fix: give target= (--target FILE)")
-        if loss in ("zero_one", "log_loss") and inputs.y is None:
-            raise UsageError(f"loss {loss!r} needs true labels. Fix: give y= (--labels FILE)")
-        if loss in ("log_loss", "cross_entropy") and inputs.view.kind == "labels":
-            raise UsageError(f"loss {loss!r} needs scores, and these predictions are labels")
-        return loss
 
     # -- the metrics
 

@@ -335,6 +335,11 @@ def as_selection(selection: object, n: int, seed: int) -> Array | None:
 
 def as_losses(loss: object, n_models: int | None = None) -> Array:
     """Return (M,) float64 losses, int64 for counts of any integer type; +inf is allowed, NaN is not."""
+    if callable(loss):
+        raise UsageError(
+            "a function is no loss of models. Fix: decorate it with rc.sample_loss, and give profile the result, or "
+            "rashomon_mask what its over(predictions, y) returns"
+        )
     values = _to_numpy(loss, "loss")
     if n_models is None and values.ndim == 1 and values.size > 0:
         n_models = len(values)

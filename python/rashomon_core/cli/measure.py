@@ -58,7 +58,10 @@ def measure(
     ] = None,
     loss: Annotated[
         str | None,
-        typer.Option(metavar="LOSS", help="fidelity, zero_one, log_loss, cross_entropy, or a FILE of one per model."),
+        typer.Option(
+            metavar="LOSS",
+            help="fidelity, zero_one, log_loss, cross_entropy, module:function (imported), or a FILE of one per model.",
+        ),
     ] = None,
     epsilon: Annotated[
         float | None,

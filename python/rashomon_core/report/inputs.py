@@ -16,7 +16,9 @@ import numpy as np
 
 from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.group_results import FAIRNESS
+from rashomon_core.jit import find_loss
 from rashomon_core.store import describe_input, open_vector
+from rashomon_core.store.opening import SUPPORTED
 from rashomon_core.store.tables import TABLES, open_table
 from rashomon_core.vectors import narrowed
 
@@ -125,11 +127,18 @@ class Inputs:
         return self.vector("reference", text)
 
     def loss(self, text: str | None) -> Any:
-        """Return the name of a loss as it is, else the losses that the file holds."""
+        """Return the name of a loss as it is, the function that module:function names, else what the file holds."""
         if text is None or text in LOSSES:
             return text
-        if not os.path.exists(split_spec(text)[0]) and not os.path.splitext(split_spec(text)[0])[1]:
-            raise UsageError(f"--loss {text}: neither {', '.join(LOSSES)} nor a file of one loss per model")
+        path = split_spec(text)[0]
+        suffix = os.path.splitext(path)[1].lower()
+        if suffix not in SUPPORTED and not os.path.isfile(path):
+            found = find_loss(text)
+            if found is not None:
+                return found
+            if not os.path.exists(path) and not suffix:
+                known = ", ".join(LOSSES)
+                raise UsageError(f"--loss {text}: neither {known}, module:function nor a file of one loss per model")
         return self.vector("loss", text, per="model")
 
     def selection(self, text: str | None) -> Any:

@@ -92,7 +92,7 @@ def counted(count: int, what: str) -> str:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return name if ":" in name else name.replace("_", " ")  # module:function
 
 
 def _than(reference: str | None) -> str:

@@ -5,7 +5,8 @@ The page cache is warm: what is measured is this library, not a disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ def scores(size: Callable[[str], int]) -> Array:
     made = np.random.default_rng(14).random((MODELS, samples, CLASSES), dtype=np.float32)
     made /= made.sum(axis=2, keepdims=True)
     return made
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that is gone afterwards: pytest would keep hundreds of megabytes of each test."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
 
 
 def write(scores: Array, how: str, folder: Path) -> tuple[Path, Callable[[], object]]:
@@ -61,13 +69,11 @@ def write(scores: Array, how: str, folder: Path) -> tuple[Path, Callable[[], obj
 
 
 @pytest.mark.parametrize("how", FORMATS)
-def bench_reading(
-    how: str, scores: Array, tmp_path: Path, race: Callable[..., Any], report: Callable[..., None]
-) -> None:
-    path, library = write(scores, how, tmp_path)
+def bench_reading(how: str, scores: Array, folder: Path, race: Callable[..., Any], report: Callable[..., None]) -> None:
+    path, library = write(scores, how, folder)
     found = rc.open_predictions(path).to_array()
     assert np.array_equal(found, scores[:, :, 1] if how == ".parquet" else scores)
-    flat = tmp_path / "bytes"
+    flat = folder / "bytes"
     found.tofile(flat)
     seen = race(
         lambda: rc.open_predictions(path).to_array(),
@@ -82,9 +88,9 @@ def bench_reading(
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("how", FORMATS[:-1])
 def bench_pass_of_a_file(
-    how: str, threads: int, scores: Array, tmp_path: Path, race: Callable[..., Any], report: Callable[..., None]
+    how: str, threads: int, scores: Array, folder: Path, race: Callable[..., Any], report: Callable[..., None]
 ) -> None:
-    path, _ = write(scores, how, tmp_path)
+    path, _ = write(scores, how, folder)
     seen = race(
         lambda: rc.profile(rc.open_predictions(path), metrics="pass", threads=threads),
         rounds=5,

@@ -80,6 +80,20 @@ def bench_kinds(
     report(f"score pass of {how}, C={classes}, 1 thread, to float32", 1 / seen.over("subject", "plain"), "of its time")
 
 
+def bench_distance_of_doubles(
+    size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]
+) -> None:
+    plain = draw(size, 10)
+    scores = rc.Predictions.from_array(plain.astype(np.float64), renormalize=True)
+    target = np.full(plain.shape[1:], 0.1)
+    seen = race(
+        lambda: rc.total_variation(scores, target, threads=1),
+        rounds=5,
+        plain=lambda: rc.total_variation(plain, target, threads=1),
+    )
+    report("rc.total_variation C=10, 1 thread, float64 to float32", 1 / seen.over("subject", "plain"), "of its time")
+
+
 def bench_log_and_exp(size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]) -> None:
     x = np.random.default_rng(11).random(min(1_000_000, size("LOSS_BYTES") // 8)) + 1e-3
     seen = race(lambda: _encode.log_exp(x), numpy=lambda: (np.log(x), np.exp(x)))

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -286,6 +287,19 @@ def test_changed_sizes_are_said(files: dict[str, Path]) -> None:
     assert "not the usual sizes of bench/README.md: ROUNDS 3" in compare.markdown_table(
         compare.read_run([files["run"]])
     )
+
+
+def test_every_leaf_has_a_bench() -> None:
+    header = ROOT / "rashomon_core" / "csrc" / "dispatch.h"
+    table = header.read_text(encoding="utf-8").partition("typedef struct rc_table {")[2].partition("} rc_table;")[0]
+    leaves = re.findall(r"\(\*(\w+)\)\(", table)
+    assert len(leaves) > 40
+    page = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
+    assert not [leaf for leaf in leaves if not re.search(rf"\b{leaf}\b", page)], (
+        "say in bench/README.md where it is timed"
+    )
+    named = set(re.findall(r"`(bench_\w+\.py)`", page))
+    assert named == {path.name for path in (ROOT / "bench").glob("bench_*.py")}
 
 
 def test_page_shows_the_baseline() -> None:

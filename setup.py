@@ -1,7 +1,8 @@
 """Extension list and flags only; all metadata is in pyproject.toml.
 
 Environment variables of the build:
-RASHOMON_CORE_DEBUG=1   bounds checks, wraparound checks and C assertions on (the suite runs once so in CI)
+RASHOMON_CORE_DEBUG=1      bounds checks, wraparound checks and C assertions on (the suite runs once so in CI)
+RASHOMON_CORE_PORTABLE=1   plain C only, as arm64 and MSVC get it
 """
 
 import os
@@ -11,6 +12,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 DEBUG = os.environ.get("RASHOMON_CORE_DEBUG", "0") not in ("", "0")
+PORTABLE = os.environ.get("RASHOMON_CORE_PORTABLE", "0") not in ("", "0")
 LIMITED_COMPILER = sys.platform == "win32"
 
 if LIMITED_COMPILER:
@@ -43,6 +45,7 @@ setup(
                 include_dirs=[CSRC],
                 depends=HEADERS,
                 extra_compile_args=FLAGS,
+                define_macros=[("RC_X86", "0")] if PORTABLE else [],
             )
             for name, extra in SOURCES.items()
         ],

@@ -193,3 +193,19 @@ def bench_growth_with_models(size: Callable[[str], int], race: Callable[..., Any
     )
     grown = seen.seconds["subject"] / seen.seconds["small"] / 10
     report("C=10, growth from M=1000 to 10,000 over linear", grown, "of linear", 1, at_most=True)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def bench_doubles(
+    classes: int, size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]
+) -> None:
+    """Scores in double: the same solver, twice the bytes."""
+    plain = softmax_scores(200, max(64, size("CAPACITY_BYTES") // (800 * classes)), classes)
+    scores = rc.Predictions.from_array(plain.astype(np.float64), renormalize=True)
+    seen = race(
+        lambda: rc.rashomon_capacity(scores, threads=1),
+        rounds=5,
+        plain=lambda: rc.rashomon_capacity(plain, threads=1),
+    )
+    name = f"rashomon_capacity C={classes}, M=200, 1 thread, float64 to float32"
+    report(name, 1 / seen.over("subject", "plain"), "of its time")

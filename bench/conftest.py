@@ -7,6 +7,8 @@ round, and reports the median over the rounds of their ratio.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
 import platform
 import time
@@ -31,6 +33,11 @@ SIZES = {
     "PAIR_SAMPLES": 65_536,
     "SCORE_BYTES": 840_000_000,
     "CAPACITY_BYTES": 40_000_000,
+    "LABEL_MODELS": 500,
+    "LABEL_SAMPLES": 100_000,
+    "LOSS_BYTES": 80_000_000,
+    "STORE_BYTES": 200_000_000,
+    "GROWTH_BYTES": 80_000_000,
     "GROUP_MODELS": 1000,
     "GROUP_SAMPLES": 100_000,
     "BOOTSTRAP_MODELS": 200,
@@ -84,6 +91,8 @@ class Race:
         return scale * self.seconds[anchor] / self.seconds[name]
 
 
+#: Processes that wanted to run in the minute before this one began.
+LOAD = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 ROWS: pytest.StashKey[list[tuple[str, Row]]] = pytest.StashKey()
 
 
@@ -94,10 +103,41 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.benchmark_autosave = config.option.benchmark_autosave or not config.option.benchmark_json
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    machine_info.pop("node", None)  # the name of somebody's computer says nothing about speed
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
+    """Note what compare.py has to know: the machine, the libraries, the sizes."""
+    versions = {"Python": platform.python_version(), "rashomon-core": rc.__version__}
+    for name in ("NumPy", "SciPy", "scikit-learn", "fairlearn", "torch"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name.lower())
+    output_json["facts"] = {
+        "processor": _processor(),
+        "instruction_set": rc.isa_active(),
+        "cores": os.cpu_count() or 1,
+        "architecture": platform.machine(),
+        "system": platform.system(),
+        "versions": versions,
+        "sizes": {name: size_of(name) for name in SIZES},
+        "changed_sizes": [name for name, usual in SIZES.items() if size_of(name) != usual],
+        "clock": os.environ.get("RASHOMON_BENCH_CLOCK", "wall"),
+        "load": LOAD,
+    }
+
+
+def size_of(name: str) -> int:
+    """Return a size: the environment's, or the usual one."""
+    return int(float(os.environ.get(f"RASHOMON_BENCH_{name}", SIZES[name])))
+
+
 @pytest.fixture(scope="session")
 def size() -> Callable[[str], int]:
     """Return a size by name."""
-    return lambda name: int(float(os.environ.get(f"RASHOMON_BENCH_{name}", SIZES[name])))
+    return size_of
 
 
 @pytest.fixture

@@ -5,11 +5,15 @@
 #include <math.h>
 #include <string.h>
 
+#if !defined(RC_X86) /* the build may say 0: plain C, as arm64 and MSVC get it */
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define RC_X86 1
-#include <immintrin.h>
 #else
 #define RC_X86 0
+#endif
+#endif
+#if RC_X86
+#include <immintrin.h>
 #endif
 
 #define RC_JOIN_(a, b) a##_##b

@@ -27,6 +27,7 @@ ORDER = (
     "group_results",
     "results",
     "curve_results",
+    "buffers",
     "tiles",
     "workers",
     "jit",

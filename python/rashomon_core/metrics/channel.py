@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rashomon_core import _capacity, _encode, _scores
 from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.predictions import Predictions
-from rashomon_core.tiles import Scratch, SpillArray, plan_whole, read_block, run
+from rashomon_core.tiles import ReadAhead, Scratch, SpillArray, plan_whole, read_block, run
 
 __all__ = ["METHODS", "STATUS", "CapacityRule", "ChannelSolver"]
 
@@ -241,8 +241,13 @@ class ChannelSolver:
         """Solve all samples in a reading of its own; values must have been checked."""
         cut = plan_whole(self.view, threads=threads, memory=memory, per_sample=64)
 
+        ahead = ReadAhead(self.view, cut, threads)
+        width = self.view.nbytes // self.view.n_samples
+
         def work(task: tuple[int, int], scratch: Scratch) -> None:
             rows = slice(*task)
-            self.block(read_block(self.view, slice(0, cut.models), rows, scratch), rows, scratch)
+            block = read_block(self.view, slice(0, cut.models), rows, scratch, cut)
+            ahead(task, 0)
+            self.block(block, rows, scratch)
 
-        run(cut.tiles, work, threads=threads, label="capacity")
+        run(cut.tiles, work, threads=threads, label="capacity", nbytes=lambda task: (task[1] - task[0]) * width)

@@ -23,6 +23,7 @@ from rashomon_core.tiles import (
     GROUP,
     KEPT_PART,
     Plan,
+    ReadAhead,
     Scratch,
     SpillArray,
     parse_memory,
@@ -291,7 +292,10 @@ class _Visitor:
             memory=max(memory // 4, int(memory * 0.6) - kept),  # what is there for every sample comes first
             per_sample=per_sample,
             unit=BLOCK if self.sums else GROUP,
+            whole=request.capacity is not None and not request.capacity.closed_form(predictions),
+            pieces=True,
         )
+        self.ahead = ReadAhead(predictions, self.plan, threads)
 
         room = int(memory * KEPT_PART)
         result = self.result = Visit(self.plan)
@@ -357,7 +361,15 @@ class _Visitor:
         return unions + sum({id(a): a.nbytes for a in arrays if a is not None}.values())
 
     def go(self, label: str) -> Visit:
-        run(self.plan.tiles, self.tile, self.merge, threads=self.threads, label=label)
+        width = self.view.nbytes // self.N
+        run(
+            self.plan.tiles,
+            self.tile,
+            self.merge,
+            threads=self.threads,
+            label=label,
+            nbytes=lambda task: (task[1] - task[0]) * width,
+        )
         result, request = self.result, self.request
         if result.capacity is not None and not self.closed and self.plan.models < self.M:
             result.capacity.read(threads=self.threads, memory=self.memory)
@@ -381,8 +393,11 @@ class _Visitor:
         places: list[tuple[SpillArray, Array, slice, slice]] = []
         whole = self.plan.models >= M
         if self.alone and whole and result.capacity is not None:
-            block = read_block(self.view, slice(0, M), rows, scratch)
-            result.capacity.block(block, rows, scratch, unchecked=True)
+            for piece in self.plan.pieces(task):
+                block = read_block(self.view, slice(0, M), piece, scratch, self.plan)
+                if piece.start == n0:
+                    self.ahead(task, 0)
+                result.capacity.block(block, piece, scratch, unchecked=True)
             return sums
         if result.low is not None and result.high is not None and result.variance is not None:
             for name, column in (("lo", result.low), ("hi", result.high), ("variance", result.variance)):
@@ -458,15 +473,17 @@ class _Visitor:
         )
         for m0 in range(0, M, self.plan.models):
             m1 = min(m0 + self.plan.models, M)
-            block = read_block(view, slice(m0, m1), rows, scratch)
-            if not kernel.update(block, m0, 0):
-                view.validate()  # names the first bad value in (model, sample) order
-                raise InvalidInputError("bad values in the predictions", file=view.path, where=view.where(m0, n0))
-        if result.capacity is not None:
-            if self.closed:
-                result.capacity.extremes(given["lo"], given["hi"], given.get("gaps"), rows)
-            elif whole:
-                result.capacity.block(block, rows, scratch)
+            for piece in self.plan.pieces(task):
+                block = read_block(view, slice(m0, m1), piece, scratch, self.plan)
+                if piece.start == n0:
+                    self.ahead(task, m0)
+                if not kernel.update(block, m0, piece.start - n0):
+                    view.validate()  # names the first bad value in (model, sample) order
+                    raise InvalidInputError("bad values in the predictions", file=view.path, where=view.where(m0, n0))
+                if result.capacity is not None and whole and not self.closed:
+                    result.capacity.block(block, piece, scratch)
+        if result.capacity is not None and self.closed:
+            result.capacity.extremes(given["lo"], given["hi"], given.get("gaps"), rows)
         for array, block, r, c in places:
             array.commit(np.ascontiguousarray(block), r, c)
         if result.decisions is not None:

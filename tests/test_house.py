@@ -29,6 +29,7 @@ ORDER = (
     "curve_results",
     "buffers",
     "tiles",
+    "resuming",
     "workers",
     "jit",
     "metrics.channel",

@@ -83,6 +83,16 @@ class _ChunkNames:
         """Return the names of the chunks that have no file."""
         return [self._name(c) for c in product(*map(range, self.grid)) if not os.path.exists(self.file(c))]
 
+    def samples(self, axis: int) -> list[tuple[str, int]]:
+        """Return the files that are there, with the first sample of each, samples being an axis."""
+        places = product(*map(range, self.grid))
+        found = [(self.file(c), c[axis] * self.size[axis]) for c in places]
+        return [*((path, first) for path, first in found if os.path.exists(path)), *self._facts()]
+
+    def _facts(self) -> list[tuple[str, int]]:
+        names = (os.path.join(self.folder, name) for name in ("zarr.json", ".zarray"))
+        return [(name, 0) for name in names if os.path.exists(name)]
+
     def touched(self, region: Region) -> Iterator[tuple[tuple[int, ...], Region, Region]]:
         """Yield each chunk of a region: its place, the part of it, and where that part lies in the region."""
         spans = [range(a // k, -(-b // k)) for (a, b), k in zip(region, self.size, strict=True)]
@@ -120,6 +130,10 @@ class ChunkFiles:
         place, inside, _ = found[0]
         return self._part(place).window(inside, huge=huge)
 
+    def file_samples(self, axis: int) -> list[tuple[str, int]]:
+        """Return the chunk files with the first sample of each."""
+        return self.files.samples(axis)
+
     def ahead(self, region: Region) -> None:
         """Ask the system for the bytes of a region."""
         for place, inside, _ in self.files.touched(region):
@@ -134,6 +148,10 @@ class ZarrReader(SlicedReader):
         self.files = files
         #: Bytes beside the block while a chunk is decoded: its packed and its plain form.
         self.decoding = 2 * int(np.prod(self.chunks or (1,))) * self.dtype.itemsize
+
+    def file_samples(self, axis: int) -> list[tuple[str, int]]:
+        """Return the chunk files with the first sample of each."""
+        return self.files.samples(axis)
 
     def ahead(self, region: Region) -> None:
         """Ask the system for the files of a region."""

@@ -421,6 +421,10 @@ class StackReader:
         for row, part in enumerate(self.parts[region[0][0] : region[0][1]]):
             part.read_into(region[1:], out[row])
 
+    def file_samples(self, axis: int) -> list[tuple[str, int]]:
+        """Return the files of all models: each holds samples from the first on."""
+        return [(p.file.path, 0) for p in self.parts if isinstance(p, RawReader)]
+
     def ahead(self, region: Region) -> None:
         """Ask for the bytes of a region of each model."""
         for part in self.parts[region[0][0] : region[0][1]]:
@@ -491,6 +495,11 @@ class ReaderSource:
         """Ask for a block that will be read soon; returns at once."""
         if hasattr(self._reader, "ahead") and len(self._models) == 1:
             self._reader.ahead(self._region(models, samples))
+
+    def files(self) -> list[tuple[str, int]]:
+        """Return the files with the first sample of each; none where the reader cannot tell."""
+        found = getattr(self._reader, "file_samples", None)
+        return [] if found is None else list(found(self._samples))
 
     def _region(self, models: slice, samples: slice) -> Region:
         """Return the region of a block of an array with one axis of models."""

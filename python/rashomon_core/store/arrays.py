@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
 
+from .chunks import zarr_reader
 from .raw import (
     SCRATCH,
     SPOOL_MEMORY,
@@ -291,7 +292,7 @@ def _zarr(path: str) -> list[Entry]:
     try:
         root = zarr.open(path, mode="r")
         arrays = [("data", root)] if isinstance(root, zarr.Array) else sorted(_zarr_members(root, zarr))
-        return [Entry(name, tuple(a.shape), np.dtype(a.dtype), partial(SlicedReader, a, path)) for name, a in arrays]
+        return [Entry(name, tuple(a.shape), np.dtype(a.dtype), partial(zarr_reader, a, path)) for name, a in arrays]
     except Exception as error:  # the library raises many unrelated types for a damaged store
         raise InvalidInputError(
             f"not a readable zarr store ({error})", file=path, fix="write it again with zarr"

@@ -58,6 +58,8 @@ ORDER = (
     "exploration",
     "report",
     "audit",
+    "cluster",
+    "distributed",
     "cli",
 )
 PUBLIC = [
@@ -83,6 +85,7 @@ PUBLIC = [
     "pairwise_discrepancy",
     "predict_all",
     "profile",
+    "profile_distributed",
     "rashomon_capacity",
     "rashomon_mask",
     "save_predictions",
@@ -109,6 +112,8 @@ HEAVY = (
     "vl_convert",
     "jinja2",
     "matplotlib",
+    "dask",
+    "distributed",
 )
 
 

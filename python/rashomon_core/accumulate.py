@@ -1,38 +1,40 @@
-"""``MultiplicityAccumulator``: the metrics of the pass, fed chunk by chunk.
+"""``MultiplicityAccumulator``: every metric that can be merged, fed chunk by chunk.
 
-Chunks are blocks of models and samples in any order. Each state field declares how two states merge; integers come
-out the same in any order, floats in the stated one (below).
+Chunks are blocks of models and samples in any order. A chunk is visited like a whole tensor, its state is merged, and
+the merged state is summarised like the visit of a whole tensor: merging.py says how each field is merged.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .asking import check_thresholds, finish, no_set, rates_found
 from .errors import InvalidInputError, UsageError
+from .merging import MERGE_RULES, Span, State, Window
+from .metrics.channel import ChannelSolver
 from .metrics.decisions import rate_from_squares
-from .metrics.visit import Reference, Request, share, visit
-from .predictions import KINDS, Kind, Predictions
-from .vectors import as_decisions
+from .metrics.overview import Overview
+from .metrics.pairs import farthest_in, mirrored, sums_of_pairs
+from .metrics.visit import LOSSES, Request, Visit, share, total, visit
+from .predictions import Kind, Predictions
+from .settings import Settings, Shape, saved_settings, settings_of
+from .store.checkpoints import read_arrays, write_arrays
+from .tiles import BLOCK, Plan, SpillArray, parse_memory, parse_threads
 
-__all__ = ["MultiplicityAccumulator"]
+__all__ = ["MERGE_RULES", "MultiplicityAccumulator"]
 
 Array = npt.NDArray[Any]
-
-#: How two states of a field become one.
-MERGE_RULES = {
-    "seen": "disjoint union: a (model block, sample) may be given once",
-    "votes": "sum, exact",
-    "mismatches": "sum, exact",
-    "union": "logical or",
-    "low": "minimum",
-    "high": "maximum",
-    "moments": "one (count, shift, s1, s2) per model block and sample, folded at compute() in the order of the models: "
-    "re-shifted to the first block's shift and added",
-}
+FORMAT = "rashomon-core accumulator"
+FORMAT_VERSION = 1
+#: Samples whose votes are squared together.
+CHUNK = 1 << 16
+NO_PAIRS = "pairs of models were not compared: pairs=True compares them"
 
 
 class MultiplicityAccumulator:
@@ -44,16 +46,26 @@ class MultiplicityAccumulator:
         Shape of the whole.
     kind : {"labels", "proba", "log_proba", "logits"}
         What chunks hold.
-    metrics : {"pass"}
-        Ambiguity, discrepancy, fidelity (with a reference), votes, disagreement rate, ranges, score variance.
-    reference : (N,) array-like of class indices, optional
-        For ambiguity and discrepancy.
+    metrics : "pass", "all", or names
+        As in :func:`rashomon_core.profile`. "pass": fidelity, ambiguity, discrepancy, votes, disagreement rate,
+        ranges, score variance. Capacity of three and more classes needs all models of a sample in one chunk.
+    reference : "target", "labels", or (N,) array-like of class indices, optional
+        For ambiguity and discrepancy; default the target if given.
+    target, y, groups, positive, sample_weight, threshold, ddof, missing, capacity_tol : as in the profile
+    pairs : bool
+        Compare the models with one another: an (M, M) matrix of counts. Models of different chunks are compared by
+        :meth:`update_pairs`.
+    model_ids, class_names : sequences of texts, optional
+        Chunks that are Predictions with other model ids are refused.
 
     Notes
     -----
-    Integers and ranges are the same bits for any order of updates and merges. Score variances are the same bits for
-    any order of the same chunks; other cuts along the models agree to rounding (about 1e-15). State: O(N C) numbers,
-    and O(N C) more for each block of models.
+    :data:`MERGE_RULES` has a rule for each field. Integers, ranges, capacities in closed form and sums of floats are
+    the same bits for any order of updates and merges of the same chunks. Chunks that start at multiples of 4,096
+    samples give the bits of the whole tensor, whatever the models of each; other cuts along the samples agree to
+    rounding in sums of floats, cuts along the models in score variances (about 1e-15). State: O(N C) numbers, what is
+    counted for each model, and until all models of a sample are there 24 N C bytes for each run of models. Pickles
+    hold plain arrays and are for one's own workers; for files there is :meth:`save`, which pickles nothing.
 
     Examples
     --------
@@ -72,51 +84,216 @@ class MultiplicityAccumulator:
         kind: Kind,
         metrics: str | Sequence[str] = "pass",
         reference: object = None,
+        target: object = None,
+        y: object = None,
+        groups: object = None,
+        positive: int = 1,
+        sample_weight: object = None,
+        threshold: float | None = None,
+        ddof: int = 0,
+        missing: str = "refuse",
+        pairs: bool = False,
+        model_ids: Sequence[object] | None = None,
+        class_names: Sequence[object] | None = None,
+        capacity_tol: float = 1e-6,
     ) -> None:
-        if metrics != "pass":
-            raise UsageError(f"metrics={metrics!r}. Fix: 'pass' is what can be accumulated")
-        if kind not in KINDS:
-            raise UsageError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
-        for value, name in ((n_models, "n_models"), (n_samples, "n_samples"), (n_classes, "n_classes")):
-            if value < 1:
-                raise UsageError(f"{name}={value}. Fix: at least 1")
-        self.n_models, self.n_samples, self.n_classes, self.kind = n_models, n_samples, n_classes, kind
-        self.reference: Array | None = None
-        if reference is not None:  # a copy: it is kept from call to call
-            self.reference = as_decisions(reference, n_samples, n_classes, "reference", None).copy()
+        self._config = settings_of(
+            n_models,
+            n_samples,
+            n_classes,
+            kind=kind,
+            metrics=metrics,
+            reference=reference,
+            target=target,
+            y=y,
+            groups=groups,
+            positive=positive,
+            sample_weight=sample_weight,
+            threshold=threshold,
+            ddof=ddof,
+            missing=missing,
+            pairs=pairs,
+            model_ids=model_ids,
+            class_names=class_names,
+            capacity_tol=capacity_tol,
+        )
         self.reset()
+
+    @property
+    def n_models(self) -> int:
+        """Models of the whole."""
+        return self._config.n_models
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the whole."""
+        return self._config.n_samples
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self._config.n_classes
+
+    @property
+    def kind(self) -> Kind:
+        """What chunks hold."""
+        return self._config.kind
+
+    @property
+    def reference(self) -> Array | None:
+        """Decisions that ambiguity and discrepancy compare with."""
+        return self._config.decisions
 
     def reset(self) -> MultiplicityAccumulator:
         """Forget everything; return self."""
-        N, C = self.n_samples, self.n_classes
-        self._seen: dict[tuple[int, int], Array] = {}
-        self._votes = np.zeros((N, C), dtype=np.int64)
-        self._mismatches = np.zeros(self.n_models, dtype=np.int64)
-        self._union = np.zeros(N, dtype=bool)
-        self._low: Array | None = None
-        self._high: Array | None = None
-        self._moments: dict[tuple[int, int], tuple[Array, Array, Array]] = {}
+        self._state = self._empty()
+        self._ids: dict[int, str] = {}
+        self._columns: int | None = None
         return self
 
+    def _empty(self) -> State:
+        config = self._config
+        closed = config.capacity if "rashomon_capacity" in config.names and config.n_classes == 2 else None
+        return State(config.n_models, config.n_samples, config.ddof, closed, config.pairs)
+
+    def fresh(self) -> MultiplicityAccumulator:
+        """Return an empty accumulator of the same settings, which it shares."""
+        return self._of(self._config)
+
+    @classmethod
+    def _of(cls, config: Settings) -> MultiplicityAccumulator:
+        made = object.__new__(cls)
+        made._config = config
+        return made.reset()
+
+    # -- in
+
     def update(
-        self, chunk: object, *, models: slice | None = None, samples: slice | None = None
+        self,
+        chunk: object,
+        *,
+        models: slice | None = None,
+        samples: slice | None = None,
+        threads: int | None = None,
+        memory: int | str | None = None,
     ) -> MultiplicityAccumulator:
         """Take in the predictions of a block of models on a block of samples; return self.
 
         Raises
         ------
         InvalidInputError
-            If the chunk has not the shape of the slices, holds bad values, or overlaps what was given before. The
-            accumulator is then as it was.
+            If the chunk has not the shape of the slices, holds bad values (the message counts models and samples of
+            the whole), has other model ids, or overlaps what was given before. The accumulator is then as it was.
+        UsageError
+            If only some models come and the capacity of three or more classes is asked for.
         """
         m = slice(0, self.n_models) if models is None else _plain(models, self.n_models, "models")
         n = slice(0, self.n_samples) if samples is None else _plain(samples, self.n_samples, "samples")
-        classes = self.n_classes if self.kind == "labels" else None
-        view = (
-            chunk
-            if isinstance(chunk, Predictions)
-            else Predictions.from_array(chunk, kind=self.kind, n_classes=classes)
+        view, ids = self._view(chunk, m, n)
+        config, pool, budget = self._config, parse_threads(threads), parse_memory(memory)
+        pairs = [(m.start, m.stop, m.start, m.stop)] if config.pairs else []
+        span = Span(n.start, n.stop, [(m.start, m.stop)], pairs)
+        self._state.check(span)
+        part = config.on(view, n)
+        request, whole = config.ask(part, n).request, m.stop - m.start == self.n_models
+        solved = request.capacity is not None
+        if solved and not whole and self.n_classes > 2:
+            raise UsageError(
+                f"rashomon_capacity of {self.n_classes} classes needs all {self.n_models} models of a sample at once, "
+                f"and models {m.start}..{m.stop - 1} were given. Fix: give chunks of samples with all models, or leave "
+                "rashomon_capacity out of metrics"
+            )
+        request = replace(
+            request,
+            votes=True,
+            vote_sums=False,
+            blocks=True,
+            planes=config.pairs,
+            moments=request.ranges and not whole,
+            capacity=request.capacity if whole else None,
+            ends=solved and not whole and view.columns == 2,
         )
+        found = visit(view, request, threads=pool, memory=budget)
+        state = self._empty()
+        self._fields(span, found, m)
+        state.spans.append(span)
+        self._sums(state, found, m, n)
+        if found.planes is not None:
+            w = request.weights
+            sums = sums_of_pairs(found.planes, None, threads=pool, memory=budget, weights=w)
+            self._put(state, "pair_counts", sums, (m.start, m.start), n, blocks=w is not None)
+        self._state.merge(state)
+        self._ids |= ids
+        self._columns = view.columns if self.kind != "labels" else None
+        return self
+
+    def update_pairs(
+        self,
+        left_chunk: object,
+        right_chunk: object,
+        *,
+        left: slice,
+        right: slice,
+        samples: slice | None = None,
+        threads: int | None = None,
+        memory: int | str | None = None,
+    ) -> MultiplicityAccumulator:
+        """Compare the models ``left`` with the models ``right`` on a block of samples; return self.
+
+        Models of one chunk are compared when :meth:`update` gets it: this is for two blocks of models that do not fit
+        one chunk, and takes in nothing else of them.
+
+        Raises
+        ------
+        InvalidInputError
+            As :meth:`update`.
+        UsageError
+            Without ``pairs=True``, and if the two ranges of models overlap.
+        """
+        config, pool, budget = self._config, parse_threads(threads), parse_memory(memory)
+        if not config.pairs:
+            raise UsageError("update_pairs needs an accumulator that was made with pairs=True")
+        a, b = (_plain(models, self.n_models, name) for models, name in ((left, "left"), (right, "right")))
+        if a.start > b.start:
+            a, b, left_chunk, right_chunk = b, a, right_chunk, left_chunk
+        if b.start < a.stop:
+            raise UsageError(
+                f"models {a.start}..{a.stop - 1} and {b.start}..{b.stop - 1} overlap. "
+                "Fix: give two ranges of different models; update() compares the models of one chunk"
+            )
+        n = slice(0, self.n_samples) if samples is None else _plain(samples, self.n_samples, "samples")
+        span = Span(n.start, n.stop, [], [(a.start, a.stop, b.start, b.stop)])
+        self._state.check(span)
+        planes: list[SpillArray | None] = []
+        ids: dict[int, str] = {}
+        for chunk, models in ((left_chunk, a), (right_chunk, b)):
+            view, own = self._view(chunk, models, n)
+            ids |= own
+            request = Request(planes=True, threshold=config.threshold)
+            planes.append(visit(view, request, threads=pool, memory=budget, label="reading").planes)
+        first, second = planes
+        assert first is not None
+        w = None if config.inputs.weights is None else config.inputs.weights[n]
+        state = self._empty()
+        state.spans.append(span)
+        sums = sums_of_pairs(first, second, threads=pool, memory=budget, weights=w)
+        self._put(state, "pair_counts", sums, (a.start, b.start), n, blocks=w is not None)
+        self._state.merge(state)
+        self._ids |= ids
+        return self
+
+    def _view(self, chunk: object, m: slice, n: slice) -> tuple[Predictions, dict[int, str]]:
+        """Return a chunk as a view that counts in the numbers of the whole, and the model ids that it brings."""
+        labels = self.kind == "labels"
+        ids: dict[int, str] = {}
+        if isinstance(chunk, Predictions):
+            view = chunk
+            if labels and view.kind == "labels" and view.declared_classes is None:
+                view = replace(view, declared_classes=self.n_classes)
+            if view.model_ids != tuple(map(str, range(view.n_models))):
+                ids = dict(enumerate(view.model_ids, m.start))
+        else:
+            view = Predictions.from_array(chunk, kind=self.kind, n_classes=self.n_classes if labels else None)
         if view.kind != self.kind or view.n_classes != self.n_classes:
             raise InvalidInputError(
                 f"a chunk of {view.kind} with {view.n_classes} classes for an accumulator of {self.kind} with "
@@ -127,83 +304,104 @@ class MultiplicityAccumulator:
                 f"a chunk of {view.n_models} models x {view.n_samples} samples for slices of "
                 f"{m.stop - m.start} x {n.stop - n.start}"
             )
-        self._check_new(m, n)
-        scores = self.kind != "labels"
-        references = [] if self.reference is None else [Reference("r", self.reference[n], union=True)]
-        found = visit(view, Request(votes=True, ranges=scores, moments=scores, references=references))
-        assert found.votes is not None
-        self._votes[n] += found.votes
-        if references:
-            self._mismatches[m] += found.mismatches["r"]
-            self._union[n] |= found.unions["r"]
-        key = (m.start, m.stop)
-        if found.low is not None and found.high is not None and found.moments is not None:
-            low, high = found.low.array(), found.high.array()
-            if self._low is None or self._high is None:
-                shape = (self.n_samples, low.shape[1])
-                self._low = np.full(shape, np.inf, dtype=low.dtype)
-                self._high = np.full(shape, -np.inf, dtype=low.dtype)
-            if low.dtype != self._low.dtype:
-                self._low, self._high = self._low.astype(np.float64), self._high.astype(np.float64)
-            np.minimum(self._low[n], low, out=self._low[n])
-            np.maximum(self._high[n], high, out=self._high[n])
-            shift, s1, s2 = self._moments_of(key, low.shape[1])
-            shift[n], s1[n], s2[n] = found.moments
-        self._seen.setdefault(key, np.zeros(self.n_samples, dtype=bool))[n] = True
-        return self
+        if not labels and self._columns not in (None, view.columns):
+            raise InvalidInputError(
+                f"a chunk of {view.columns} scores a sample after chunks of {self._columns}",
+                fix="give P(class 1) alone, or both classes, in all chunks",
+            )
+        stated = self._config.model_ids
+        known = dict(enumerate(stated)) if stated is not None else self._ids
+        self._same_ids(ids, known)
+        own = tuple(known.get(k) or ids.get(k, str(k)) for k in range(m.start, m.stop))
+        return replace(view, model_ids=own, first=(m.start, n.start)), ids
 
-    def _moments_of(self, key: tuple[int, int], columns: int) -> tuple[Array, Array, Array]:
-        if key not in self._moments:
-            shape = (self.n_samples, columns)
-            self._moments[key] = (np.zeros(shape), np.zeros(shape), np.zeros(shape))
-        return self._moments[key]
-
-    def _check_new(self, m: slice, n: slice) -> None:
-        for (start, stop), flags in self._seen.items():
-            overlaps = start < m.stop and m.start < stop
-            if overlaps and flags[n].any():
-                i = n.start + int(np.argmax(flags[n]))
+    @staticmethod
+    def _same_ids(ids: dict[int, str], known: dict[int, str]) -> None:
+        for k, name in ids.items():
+            if known.get(k, name) != name:
                 raise InvalidInputError(
-                    "models and samples were given before",
-                    where=f"models {max(start, m.start)}..{min(stop, m.stop) - 1}, sample {i}",
-                    fix="give every (model, sample) once",
+                    f"the chunk calls it {name!r}, and it is {known[k]!r} elsewhere",
+                    where=f"model {k}",
+                    fix="give the models of all chunks in the same order",
                 )
 
+    def _fields(self, span: Span, found: Visit, m: slice) -> None:
+        """Put what a visit found for each sample into its span."""
+        fields = span.fields
+        assert found.votes is not None
+        fields["votes"] = found.votes.astype(np.min_scalar_type(self.n_models))
+        if "reference" in found.unions:
+            fields["union"] = found.unions["reference"]
+        if found.low is not None and found.high is not None and found.variance is not None:
+            fields |= {"low": found.low.array(), "high": found.high.array()}
+            if found.moments is None:
+                fields["variance"] = found.variance.array()
+            else:
+                span.moments[m.start, m.stop] = found.moments
+        if found.ends is not None:
+            fields["ends"] = found.ends
+        if found.capacity is not None:
+            fields["lower"], fields["upper"] = found.capacity.bounds.array()
+            fields["status"] = found.capacity.status
+
+    def _sums(self, state: State, found: Visit, m: slice, n: slice) -> None:
+        """Put what a visit found for each model into a state."""
+        if found.mismatches:
+            counts = np.stack(list(found.mismatches.values()), axis=1)
+            state.counts["mismatches"] = Window((m.start,), counts)
+        for name in ("weighted", "losses"):
+            if name in found.blocks:
+                self._put(state, name, np.moveaxis(found.blocks[name], (2, 1), (0, 1)), (m.start,), n, blocks=True)
+        if found.cells is not None:
+            weighted = "cells" in found.blocks
+            self._put(
+                state, "cells", found.blocks["cells"] if weighted else found.cells, (m.start,), n, blocks=weighted
+            )
+
+    @staticmethod
+    def _put(state: State, name: str, sums: Array, start: tuple[int, ...], n: slice, *, blocks: bool) -> None:
+        """Put exact sums of models, or the totals (B, ...) of each block, into a state."""
+        if not blocks:
+            state.counts[name] = Window(start, sums)
+            return
+        for b, block in enumerate(sums):
+            first = n.start + b * BLOCK
+            key = (first, min(first + BLOCK, n.stop))
+            state.totals.setdefault(key, {})[name] = Window(start, np.ascontiguousarray(block))
+
     def merge(self, other: MultiplicityAccumulator) -> MultiplicityAccumulator:
-        """Take in what another accumulator of the same shape has seen; return self.
+        """Take in what another accumulator of the same settings has seen; return self.
 
         Raises
         ------
         InvalidInputError
-            For other shapes, kinds or references, and when both have seen the same.
+            For other shapes, kinds, references and so on, and when both have seen the same.
         """
-        same = ("n_models", "n_samples", "n_classes", "kind")
-        if any(getattr(self, a) != getattr(other, a) for a in same) or not np.array_equal(
-            self.reference if self.reference is not None else [],
-            other.reference if other.reference is not None else [],
-        ):
-            raise InvalidInputError("the accumulators differ in shape, kind or reference")
-        for (start, stop), flags in other._seen.items():
-            for run in _runs(flags):
-                self._check_new(slice(start, stop), run)
-        self._votes += other._votes
-        self._mismatches += other._mismatches
-        self._union |= other._union
-        if other._low is not None and other._high is not None:
-            if self._low is None or self._high is None:
-                self._low, self._high = other._low.copy(), other._high.copy()
-            else:
-                self._low, self._high = np.minimum(self._low, other._low), np.maximum(self._high, other._high)
-        for key, flags in other._seen.items():
-            own = self._seen.setdefault(key, np.zeros(self.n_samples, dtype=bool))
-            if key in other._moments:
-                mine = self._moments_of(key, other._moments[key][0].shape[1])
-                for a, b in zip(mine, other._moments[key], strict=True):
-                    a[flags] = b[flags]
-            own |= flags
+        if self._config.digest != other._config.digest:
+            names = self._config.differs_in(other._config)
+            raise InvalidInputError(
+                f"the accumulators differ in {', '.join(names)}", fix="merge accumulators of the same settings"
+            )
+        return self._merge(other._state.copy(), other._ids, other._columns)
+
+    def _merge(self, state: State, ids: dict[int, str], columns: int | None) -> MultiplicityAccumulator:
+        self._same_ids(ids, self._ids)
+        if None not in (columns, self._columns) and columns != self._columns:
+            raise InvalidInputError(f"the accumulators have {self._columns} and {columns} scores a sample")
+        self._state.merge(state)
+        self._ids |= ids
+        self._columns = columns or self._columns
         return self
 
-    def compute(self) -> dict[str, Any]:
+    # -- out
+
+    def covers(self, models: slice | None = None, samples: slice | None = None) -> bool:
+        """Whether every one of these models was given for every one of these samples (default: all)."""
+        m = slice(0, self.n_models) if models is None else _plain(models, self.n_models, "models")
+        n = slice(0, self.n_samples) if samples is None else _plain(samples, self.n_samples, "samples")
+        return self._state.covers((m.start, m.stop), (n.start, n.stop))
+
+    def compute(self, *, threads: int | None = None, memory: int | str | None = None) -> dict[str, Any]:
         """Return the metrics of everything seen.
 
         Returns
@@ -211,62 +409,229 @@ class MultiplicityAccumulator:
         dict
             "votes" (N, C), "disagreement_rate" (N,), "pairwise_ambiguity"; with a reference "ambiguity",
             "ambiguous_samples", "discrepancy", "mismatches" (M,); with scores "low", "high", "score_variance"
-            (N, columns).
+            (N, columns); and by what was asked for "fidelity" and losses (M,), "rashomon_capacity" with
+            "rashomon_capacity_lower" and "_upper" (N,), "pairwise_disagreement" (M, M), "rates" (GroupRates).
 
         Raises
         ------
         InvalidInputError
             If some model or sample is still missing.
         """
-        counts = self._votes.sum(axis=1)
-        if (counts != self.n_models).any():
-            i = int(np.argmax(counts != self.n_models))
-            raise InvalidInputError(
-                f"{int(counts[i])} of {self.n_models} models were given",
-                where=f"sample {i}",
-                fix="update with the missing chunks before compute()",
-            )
-        squares = (self._votes**2).sum(axis=1)
+        overview = self._overview(threads, memory, keep_arrays=True)
+        numbers, found, w = overview.numbers(), overview.found, overview.part.weights
+        squares = _squares(self._state.whole("votes"))
+        votes = self._state.whole("votes")
+        assert votes is not None
         result: dict[str, Any] = {
-            "votes": self._votes.copy(),
-            "disagreement_rate": rate_from_squares(squares, self.n_models),
-            "pairwise_ambiguity": share(squares != self.n_models**2),
+            "votes": votes.astype(np.int64),
+            "disagreement_rate": rate_from_squares(squares, self.n_models, self._config.ddof),
+            "pairwise_ambiguity": share(squares != self.n_models**2, w),
         }
-        if self.reference is not None:
-            result["ambiguous_samples"] = self._union.copy()
-            result["ambiguity"] = share(self._union)
-            result["mismatches"] = self._mismatches.copy()
-            result["discrepancy"] = int(self._mismatches.max()) / self.n_samples
-        if self._low is not None and self._high is not None:
-            result["low"], result["high"] = self._low.copy(), self._high.copy()
-            result["score_variance"] = self._variance()
+        if "reference" in found.mismatches:
+            result |= {name: numbers[name]["value"] for name in ("ambiguity", "discrepancy")}
+        arrays = {name: array.copy() for name, array in overview.arrays.items() if name not in result}
+        result |= arrays
+        if overview.rates is not None:
+            result["rates"] = overview.rates
+        if self._config.pairs:
+            scale = self.n_samples if w is None else total(w)
+            result["pairwise_disagreement"] = mirrored(self._pair_sums()) / scale
         return result
 
-    def _variance(self) -> Array:
-        """Fold the moments of model blocks in the order of the models, sample by sample."""
-        columns = next(iter(self._moments.values()))[0].shape[1]
-        shape = (self.n_samples, columns)
-        base, s1, s2 = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        fresh = np.ones(self.n_samples, dtype=bool)
-        for key in sorted(self._moments):
-            flags, count = self._seen[key], key[1] - key[0]
-            shift, q1, q2 = self._moments[key]
-            first = flags & fresh
-            base[first] = shift[first]
-            fresh &= ~flags
-            d = (shift - base)[flags]
-            s1[flags] += q1[flags] + count * d
-            s2[flags] += q2[flags] + 2.0 * d * q1[flags] + count * d * d
-        variance: Array = np.maximum(s2 - s1 * s1 / self.n_models, 0.0) / self.n_models
-        return variance
+    def results(
+        self,
+        *,
+        size: int | None = None,
+        fairness_threshold: float | dict[str, float] | None = None,
+        skip_undefined: bool = False,
+        threads: int | None = None,
+        memory: int | str | None = None,
+    ) -> dict[str, Any]:
+        """Return every metric as :meth:`rashomon_core.Profile.results` of the whole tensor does.
+
+        Parameters
+        ----------
+        size, fairness_threshold, skip_undefined : as in :func:`rashomon_core.profile`
+
+        Raises
+        ------
+        InvalidInputError
+            If some model or sample is still missing.
+        """
+        check_thresholds(fairness_threshold)
+        if size is not None and not 1 <= size <= self.n_models:
+            raise UsageError(f"size={size} is not between 1 and the {self.n_models} models")
+        config = self._config
+        overview = self._overview(
+            threads, memory, size=size, fairness_threshold=fairness_threshold, skip_undefined=skip_undefined
+        )
+        view = overview.part.view
+        measured = {**overview.numbers(), "n": config.n_samples}
+        reasons = {} if config.pairs else {"pairwise_discrepancy": NO_PAIRS, "pairwise_disagreement": NO_PAIRS}
+        results = finish(overview.part, measured, view.model_ids, no_set(view), config.names, reasons)
+        return {name: value() if callable(value) else value for name, value in results.items()}
+
+    @property
+    def model_ids(self) -> tuple[str, ...]:
+        """Model ids as stated, else as chunks brought them, else "0", "1", ..."""
+        stated = self._config.model_ids
+        return stated or tuple(self._ids.get(k, str(k)) for k in range(self.n_models))
+
+    def _overview(
+        self,
+        threads: int | None,
+        memory: int | str | None,
+        *,
+        keep_arrays: bool = False,
+        size: int | None = None,
+        fairness_threshold: float | dict[str, float] | None = None,
+        skip_undefined: bool = False,
+    ) -> Overview:
+        """Return the merged state as what a visit of the whole would have found."""
+        gap = self._state.gap()
+        if gap is not None:
+            raise gap
+        config, pool, budget = self._config, parse_threads(threads), parse_memory(memory)
+        view = config.inputs.view
+        if self._columns == 1:
+            view = replace(view, source=Shape(view.shape[:2], view.dtype))
+        part = replace(config.inputs, view=replace(view, model_ids=self.model_ids))
+        every = slice(0, self.n_samples)
+        asked = config.ask(part, every, matched=size is not None)
+        found = self._visit(part.view, asked.request)
+        largest = None
+        if config.pairs and asked.pairs:
+            largest = farthest_in(self._pair_sums())
+        rates, target_rates = rates_found(found, part, positive=config.positive, threads=pool, memory=budget)
+        return Overview(
+            part=part,
+            found=found,
+            reference_name=config.reference_name,
+            largest=largest,
+            rates=rates,
+            target_rates=target_rates,
+            positive=config.positive,
+            fairness_threshold=fairness_threshold,
+            ddof=config.ddof,
+            size=size,
+            memory=budget,
+            threads=pool,
+            keep_arrays=keep_arrays,
+            skip_undefined=skip_undefined,
+            inside=asked.inside,
+        )
+
+    def _visit(self, view: Predictions, request: Request) -> Visit:
+        state = self._state
+        found = Visit(Plan(((0, self.n_samples),), self.n_models))
+        votes = state.whole("votes")
+        assert votes is not None
+        if request.vote_sums:
+            found.vote_squares = SpillArray.of(_squares(votes)[None])
+        if request.votes:
+            found.votes = votes.astype(np.int64)
+        if request.agree is not None:
+            found.agree = votes[np.arange(len(votes)), request.agree].astype(np.int32)
+        if request.ranges:
+            arrays = [state.whole(name) for name in ("low", "high", "variance")]
+            found.low, found.high, found.variance = (SpillArray.of(a) for a in arrays if a is not None)
+        if request.capacity is not None:
+            solver = found.capacity = ChannelSolver(view, request.capacity)
+            places = zip((*solver.bounds.array(), solver.status), ("lower", "upper", "status"), strict=True)
+            for place, name in places:
+                np.copyto(place, state.whole(name))  # type: ignore[arg-type]
+        weighted = request.weights is not None
+        for r, reference in enumerate(request.references):
+            found.mismatches[reference.name] = np.ascontiguousarray(state.counts["mismatches"].values[:, r])
+            if weighted:
+                found.mismatch_weights[reference.name] = np.ascontiguousarray(state.folded["weighted"].values[:, r])
+            if reference.union:
+                union = state.whole("union")
+                assert union is not None
+                found.unions[reference.name] = union
+        for name in request.losses:
+            found.losses[name] = np.ascontiguousarray(state.folded["losses"].values[:, LOSSES.index(name)])
+        if request.cells is not None:
+            found.cells = (state.folded if weighted else state.counts)["cells"].values
+        return found
+
+    def _pair_sums(self) -> Array:
+        """Return (M, M) counts or weights of pairs; only those above the diagonal are sure to be there."""
+        weighted = self._config.inputs.weights is not None
+        return (self._state.folded if weighted else self._state.counts)["pair_counts"].values
 
     @property
     def nbytes(self) -> int:
         """Bytes of the state."""
-        arrays = [self._votes, self._mismatches, self._union, *self._seen.values()]
-        arrays += [a for t in self._moments.values() for a in t]
-        arrays += [a for a in (self._low, self._high) if a is not None]
-        return sum(a.nbytes for a in arrays)
+        return self._state.nbytes
+
+    # -- as plain data
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return what was seen as a JSON-ready header and arrays by name, for :meth:`absorb`.
+
+        Settings (target, labels, weights, ...) are not in it: it is what should travel from a worker.
+        """
+        header, arrays = self._state.to_plain()
+        ids = {str(k): name for k, name in self._ids.items()}
+        return {"settings": self._config.digest, "ids": ids, "columns": self._columns, **header}, arrays
+
+    def absorb(self, header: dict[str, Any], arrays: dict[str, Array]) -> MultiplicityAccumulator:
+        """Merge what :meth:`state` of an accumulator of the same settings returned; the arrays become its own."""
+        if header.get("settings") != self._config.digest:
+            raise InvalidInputError(
+                "the state is of an accumulator that differs in its settings",
+                fix="merge accumulators of the same settings",
+            )
+        state = self._empty()
+        try:
+            state.fill(header, arrays)
+            ids = {int(k): str(name) for k, name in header["ids"].items()}
+            columns = header["columns"]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidInputError(f"the state of an accumulator is damaged ({error})") from None
+        return self._merge(state, ids, columns)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write settings and state as .npz, completely or not at all; nothing in it is pickled."""
+        config, (header, arrays) = self._config, self.state()
+        given = {f"settings.{name}": array for name, array in config.arrays().items()}
+        header = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": config.facts(), "state": header}
+        write_arrays(path, header, {**given, **{f"state.{name}": array for name, array in arrays.items()}})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> MultiplicityAccumulator:
+        """Return the accumulator that :meth:`save` wrote.
+
+        Raises
+        ------
+        InvalidInputError
+            If the file is not there, is damaged, or is something else.
+        """
+        header, arrays = read_arrays(path)
+        if header.get("format") != FORMAT or header.get("format_version") != FORMAT_VERSION:
+            raise InvalidInputError(
+                f"this is no {FORMAT} of version {FORMAT_VERSION}",
+                file=os.fspath(path),
+                fix="give a file that MultiplicityAccumulator.save wrote",
+            )
+        try:
+            facts = dict(header["config"])
+            given = {k.removeprefix("settings."): x for k, x in arrays.items() if k.startswith("settings.")}
+            state = {k.removeprefix("state."): x for k, x in arrays.items() if k.startswith("state.")}
+            return cls._of(saved_settings(facts, given)).absorb(header["state"], state)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidInputError(f"the accumulator is damaged ({error})", file=os.fspath(path)) from None
+
+
+def _squares(votes: Array | None) -> Array:
+    """Return the sums of squared votes (N,) int64."""
+    assert votes is not None
+    result = np.empty(len(votes), dtype=np.int64)
+    for i in range(0, len(votes), CHUNK):
+        exact = votes[i : i + CHUNK].astype(np.int64)
+        np.einsum("sc,sc->s", exact, exact, out=result[i : i + CHUNK])
+    return result
 
 
 def _plain(given: slice, size: int, what: str) -> slice:
@@ -276,8 +641,3 @@ def _plain(given: slice, size: int, what: str) -> slice:
     if given.stop is not None and given.stop > size:
         raise UsageError(f"{what}={given} goes beyond {size}")
     return slice(start, stop)
-
-
-def _runs(flags: Array) -> list[slice]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -224,6 +224,8 @@ class Predictions:
         Divide each row by its sum (in float64) instead of refusing rows that do not sum to 1.
     row_tolerance : float
         Largest ``|sum - 1|`` that a row may have.
+    first : (int, int)
+        Numbers of the first model and sample in the whole that this is a block of: errors count from them.
     """
 
     source: Source
@@ -236,6 +238,7 @@ class Predictions:
     renormalize: bool = False
     row_tolerance: float = 1e-6
     copied: bool = field(default=False, compare=False)
+    first: tuple[int, int] = (0, 0)
 
     @classmethod
     def from_array(
@@ -473,11 +476,12 @@ class Predictions:
 
     def where(self, model: int, sample: int | None = None, cls: int | None = None) -> str:
         """Name a place: index and id of the model, sample and class."""
-        text = f"model {model}"
-        if self.model_ids and self.model_ids[model] != str(model):
+        number = model + self.first[0]
+        text = f"model {number}"
+        if self.model_ids and self.model_ids[model] != str(number):
             text += f" ({self.model_ids[model]!r})"
         if sample is not None:
-            text += f", sample {sample}"
+            text += f", sample {sample + self.first[1]}"
             if self.sample_ids is not None:
                 text += f" (id {self.sample_ids[sample]!r})"
         if cls is not None:

@@ -15,39 +15,35 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _cpu
+from .asking import (
+    METRICS,
+    PASS,
+    ask,
+    check_settings,
+    check_thresholds,
+    finish,
+    metric_names,
+    no_set,
+    rates_found,
+)
 from .errors import SelectedOnEvaluationWarning, UsageError
-from .group_results import FAIRNESS
 from .inputs import Inputs, check_inputs
 from .metrics import sets
-from .metrics.by_group import NOT_SCORES, ONE_MODEL
 from .metrics.channel import CapacityRule
 from .metrics.curves import CurvePlan
-from .metrics.groups import cell_count, group_rates, rates_of
 from .metrics.overview import Overview
 from .metrics.pairs import farthest_pair
 from .metrics.replicates import attach, check_replicates
 from .metrics.resampling import Resampling
 from .metrics.sizes import curve_objects
-from .metrics.visit import NO_REFERENCE, Reference, Request, Visit, encode_vector, total, visit
-from .predictions import Predictions
+from .metrics.visit import Reference, Request, Visit, encode_vector, total, visit
 from .results import Profile
 from .tiles import parse_memory, parse_threads
 from .vectors import as_losses, as_reference, as_selection
 
-__all__ = ["METRICS", "PASS", "Profile", "profile"]
+__all__ = ["METRICS", "PASS", "Profile", "metric_names", "profile"]
 
 Array = npt.NDArray[Any]
-#: One score pass.
-PASS = (
-    "fidelity",
-    "ambiguity",
-    "discrepancy",
-    "pairwise_ambiguity",
-    "disagreement_rate",
-    "viable_prediction_range",
-    "score_variance",
-)
-METRICS = (*PASS, "rashomon_capacity", "pairwise_discrepancy", "pairwise_disagreement", "losses", "fairness", "groups")
 LOSS_NAMES = ("fidelity", "zero_one", "log_loss", "cross_entropy")
 #: Points of the curves over epsilon.
 CURVE_POINTS = 200
@@ -161,31 +157,18 @@ def profile(
     pool, budget = parse_threads(threads), parse_memory(memory)
     inputs = check_inputs(predictions, target, y, groups, missing, sample_weight, threshold)
     view = inputs.view
-    if view.kind == "labels" and threshold is not None:
-        raise UsageError("a threshold is for scores, and these predictions are labels")
-    if threshold is not None and view.n_classes != 2:
-        raise UsageError(f"a threshold is for two classes, and there are {view.n_classes}")
-    if ddof not in (0, 1):
-        raise UsageError(f"ddof={ddof}. Fix: 0 or 1")
-    if not 0 <= positive < view.n_classes:
-        raise UsageError(f"positive={positive} is not one of the classes 0..{view.n_classes - 1}")
-    if missing not in ("refuse", "group"):
-        raise UsageError(f"missing={missing!r}. Fix: 'refuse' or 'group'")
+    check_settings(view, threshold=threshold, ddof=ddof, positive=positive, missing=missing)
     if size is not None and not 1 <= size <= view.n_models:
         raise UsageError(f"size={size} is not between 1 and the {view.n_models} models")
     check_replicates(bootstrap, interval)
-    if isinstance(fairness_threshold, dict):
-        known = [f"{name}_{form}" for name in FAIRNESS for form in ("difference", "ratio")]
-        for name in fairness_threshold:
-            if name not in known:
-                raise UsageError(f"fairness_threshold names {name!r}, which is not one of {', '.join(known)}")
+    check_thresholds(fairness_threshold)
     rule = CapacityRule(tol=capacity_tol)
     job = _Job(inputs, names, threshold, positive, fairness_threshold, ddof, size, pool, budget, keep_arrays, rule)
     job.skip_undefined = bool(skip_undefined)
     job.bootstrap = None if bootstrap is None else (int(bootstrap), float(interval), seed)
     said: list[str] = []
     status = "complete"
-    members, chosen, set_facts = None, None, _no_set(view)
+    members, chosen, set_facts = None, None, no_set(view)
     if inputs.groups is not None and {"fairness", "groups"} & set(names):
         for name, values in inputs.groups.single:
             text = f"all samples have the value {values!r} in {name}: gaps over one group say nothing"
@@ -211,7 +194,7 @@ def profile(
     if ids:
         measured = job.measure(evaluation, members, reference_facts)
     measured.setdefault("n", view.n_samples if evaluation is None else int(evaluation.sum()))
-    results = _finish(job, measured, ids, set_facts, names)
+    results = finish(job.inputs, measured, ids, set_facts, names)
     if curves:
         planned = None
         if job.loss_values is not None:
@@ -272,44 +255,6 @@ def profile(
         rates=measured.get("rates"),
         _results=results,
     )
-
-
-def metric_names(metrics: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the metrics that "pass", "all", "a,b" or a list of names asks for.
-
-    Raises
-    ------
-    UsageError
-        A name that is none.
-    """
-    if metrics == "pass":
-        return PASS
-    if metrics == "all":
-        return METRICS
-    names = tuple(m.strip() for m in metrics.split(",")) if isinstance(metrics, str) else tuple(metrics)
-    for name in names:
-        if name not in METRICS:
-            raise UsageError(f"metric {name!r} is not one of pass, all, {', '.join(METRICS)}")
-    if not names:
-        raise UsageError("no metrics were asked for")
-    return names
-
-
-def _no_set(view: Predictions) -> dict[str, Any]:
-    M = view.n_models
-    return {
-        "size": M,
-        "explored": M,
-        "epsilon": None,
-        "relative": False,
-        "loss": None,
-        "loss_reference": None,
-        "rashomon_ratio": None,
-        "pattern_ratio": None,
-        "noise": None,
-        "status": "singleton" if M == 1 else "ok",
-        "split": None,
-    }
 
 
 class _Job:
@@ -466,7 +411,6 @@ class _Job:
         """Read the members on the evaluation samples and return everything that was asked for."""
         part = self.inputs.on(samples, models)
         view, names, w = part.view, self.names, part.weights
-        scores = view.kind != "labels"
         reference_name, decisions = reference[0], reference[2]
         if reference[1] is not None:
             own = self.inputs.on(samples).view.take([reference[1]])
@@ -475,74 +419,27 @@ class _Job:
             decisions = found.decisions[0]
         elif decisions is not None and samples is not None:
             decisions = decisions[samples]
-        references = []
-        inside = "groups" in names and part.groups is not None
-        wants_reference = inside or bool({"ambiguity", "discrepancy"} & set(names))
-        if decisions is not None and wants_reference:
-            references.append(Reference("reference", decisions, union=True))
-        if part.target is not None and {"fidelity", "losses"} & set(names):
-            references.append(Reference("target", part.target.decisions))
-        if part.y is not None and "losses" in names:
-            references.append(Reference("labels", part.y))
-            if part.target is not None:
-                references.append(Reference("right", part.target.decisions, part.y))
-        losses: list[str] = []
-        if scores and "losses" in names:
-            losses += ["log_loss"] * (part.y is not None)
-            losses += ["total_variation", "cross_entropy"] * (part.target is not None)
-        pairs = bool({"pairwise_discrepancy", "pairwise_disagreement"} & set(names)) and view.n_models > 1
-        squares = inside or bool({"pairwise_ambiguity", "disagreement_rate", "pairwise_disagreement"} & set(names))
-        capacity = scores and "rashomon_capacity" in names
-        closed = capacity and self.capacity.closed_form(view)  # from the ranges of two classes
-        ranges = inside or closed or bool({"viable_prediction_range", "score_variance"} & set(names))
-        groups = part.groups if "fairness" in names else None
-        again = self.bootstrap is not None
         matched = self.size is not None and self.size <= view.n_models
-        found = self.visit(
+        asked = ask(
             part,
-            Request(
-                ranges=scores and ranges,
-                capacity=self.capacity if capacity else None,
-                vote_sums=squares,
-                votes=matched and "pairwise_ambiguity" in names,
-                agree=decisions if matched and decisions is not None and wants_reference else None,
-                planes=pairs or (again and bool(references or groups is not None)),
-                references=references,
-                losses=losses,
-                y=part.y,
-                target_scores=part.target_scores if losses else None,
-                target_labels=part.target_labels if losses else None,
-                weights=w,
-                threshold=self.threshold,
-                ddof=self.ddof,
-                cells=None if groups is None else groups.codes,
-                cell_labels=part.y,
-                n_cells=0 if groups is None else cell_count(groups, part.y, view.n_classes),
-                spill=not self.keep_arrays,
-            ),
-            "measuring",
+            names,
+            decisions,
+            capacity=self.capacity,
+            threshold=self.threshold,
+            ddof=self.ddof,
+            matched=matched,
+            again=self.bootstrap is not None,
+            spill=not self.keep_arrays,
         )
+        found = self.visit(part, asked.request, "measuring")
+        pairs, losses = asked.pairs, asked.request.losses
         largest = None
         if pairs:
             assert found.planes is not None
             largest = farthest_pair(found.planes, threads=self.threads, memory=self.memory, weights=w)
             if self.bootstrap is None:
                 found.planes = None
-        rates = target_rates = None
-        if found.cells is not None and groups is not None:
-            rates = rates_of(found.cells, groups, part.y is not None, self.positive)
-            if part.target is not None:
-                target_rates = group_rates(
-                    part.target.decisions[None],
-                    part.y,
-                    groups,
-                    n_classes=view.n_classes,
-                    positive=self.positive,
-                    sample_weight=w,
-                    threads=self.threads,
-                    memory=self.memory,
-                )
-        absent = self._absent_inside(scores, decisions is not None) if inside else None
+        rates, target_rates = rates_found(found, part, positive=self.positive, threads=self.threads, memory=self.memory)
         overview = Overview(
             part=part,
             found=found,
@@ -558,7 +455,7 @@ class _Job:
             threads=self.threads,
             keep_arrays=self.keep_arrays,
             skip_undefined=self.skip_undefined,
-            inside=absent,
+            inside=asked.inside,
         )
         numbers = overview.numbers()
         if self.bootstrap is not None:
@@ -580,7 +477,7 @@ class _Job:
                 losses=bool(losses),
                 fairness_threshold=self.fairness_threshold,
                 skip_undefined=self.skip_undefined,
-                inside=absent,
+                inside=asked.inside,
                 size=self.size if matched else None,
                 threads=self.threads,
                 memory=self.memory,
@@ -589,52 +486,3 @@ class _Job:
             attach(numbers, resampling.intervals())
         found.planes = None
         return {**numbers, "arrays": overview.arrays, "rates": rates, "n": view.n_samples}
-
-    def _absent_inside(self, scores: bool, referenced: bool) -> dict[str, str]:
-        """Say what cannot be measured inside each group, or takes being asked for."""
-        absent = {} if referenced else {"ambiguity": NO_REFERENCE}
-        if not scores:
-            return absent | dict.fromkeys(("viable_prediction_range", "rashomon_capacity"), NOT_SCORES)
-        if "rashomon_capacity" not in self.names:
-            absent["rashomon_capacity"] = "rashomon_capacity was not asked for"
-        return absent
-
-
-def _finish(
-    job: _Job, measured: dict[str, Any], ids: tuple[str, ...], facts: dict[str, Any], names: tuple[str, ...]
-) -> dict[str, Any]:
-    """Every asked-for metric as an object; what could not be measured is null with a reason."""
-    view, inputs = job.inputs.view, job.inputs
-    labels = view.kind == "labels"
-    empty = "the set is empty" if not ids else None
-    reasons = {
-        "fidelity": "no target",
-        "ambiguity": NO_REFERENCE,
-        "discrepancy": NO_REFERENCE,
-        "viable_prediction_range": NOT_SCORES,
-        "rashomon_capacity": NOT_SCORES,
-        "score_variance": NOT_SCORES if labels else ONE_MODEL,
-        "disagreement_rate": ONE_MODEL,
-        "losses": "neither target nor labels"
-        if inputs.target is None
-        else "decisions have losses against true labels only; against the target see fidelity",
-        "fairness": "no groups" if inputs.groups is None else "not measured",
-        "groups": "no groups",
-    }
-    results: dict[str, Any] = {
-        "shape": {
-            "models": view.n_models,
-            "samples": measured["n"],
-            "classes": view.n_classes,
-        },
-        "set": facts,
-    }
-    for name in METRICS:
-        if name not in names:
-            continue
-        value = measured.get(name)
-        if value:
-            results[name] = value
-        else:
-            results[name] = {"value": None, "reason": empty or reasons.get(name, "not measured")}
-    return results

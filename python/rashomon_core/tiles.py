@@ -406,6 +406,13 @@ class SpillArray:
                 else np.empty(shape, self.dtype)
             )
 
+    @classmethod
+    def of(cls, array: Array) -> SpillArray:
+        """Return an array that is there already as one that would be in memory."""
+        made = cls((0, 0), array.dtype)
+        made.shape, made._item, made._memory = array.shape, math.prod(array.shape[2:]) * array.dtype.itemsize, array
+        return made
+
     def __del__(self) -> None:
         """Give the temporary file back."""
         if self._file is not None:

@@ -20,7 +20,15 @@ from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import Scratch, SpillArray, plan_whole, read_block, run
 
-__all__ = ["METHODS", "STATUS", "CapacityRule", "ChannelSolver"]
+__all__ = [
+    "METHODS",
+    "STATUS",
+    "CapacityRule",
+    "ChannelSolver",
+    "bounds_of_ends",
+    "bounds_of_ranges",
+    "merged_ends",
+]
 
 Array = npt.NDArray[Any]
 METHODS, STATUS = _capacity.METHODS, _capacity.STATUS
@@ -58,6 +66,10 @@ class CapacityRule:
         """Whether two extreme rows settle the samples of ``view``."""
         return view.n_classes == 2 and self.method == "auto"
 
+    def closed_status(self, gap: Array) -> Array:
+        """Return the status codes of capacities in closed form, from upper - lower."""
+        return np.where(gap <= self.tol, 0, STATUS.index("precision_limit"))
+
     def limits(self) -> dict[str, Any]:
         """Return the arguments of ``_capacity.solve``."""
         given = self.max_iter
@@ -66,6 +78,39 @@ class CapacityRule:
         else:
             scans, rounds = given or SCANS, FALLBACK if self.method == "auto" and given is None else 0
         return {"tol": float(self.tol), "method": self.method, "max_scans": scans, "max_rounds": rounds}
+
+
+def _by_share(s0: Array, s1: Array) -> tuple[Array, Array, Array]:
+    """Return keys for ``np.lexsort``: by the share of class 1, then by its mass, then by less of class 0."""
+    wide0, wide1 = s0.astype(np.float64), s1.astype(np.float64)
+    return -wide0, wide1, wide1 / (wide0 + wide1)
+
+
+def merged_ends(left: Array, right: Array) -> Array:
+    """Return the ends (S, 4) of the models of both: whatever the order of merges, the same rows."""
+    parts = []
+    for place, most in ((slice(0, 2), False), (slice(2, 4), True)):
+        a, b = left[:, place], right[:, place]
+        ahead = np.zeros(len(a), dtype=bool)  # whether b's row comes later in the order
+        for x, y in zip(_by_share(a[:, 0], a[:, 1]), _by_share(b[:, 0], b[:, 1]), strict=True):
+            ahead = np.where(x == y, ahead, x < y)
+        parts.append(np.where((ahead if most else ~ahead)[:, None], b, a))
+    return np.concatenate(parts, axis=1)
+
+
+def bounds_of_ends(ends: Array) -> tuple[Array, Array]:
+    """Return lower and upper bounds of the capacities of two classes from the ends of all models."""
+    lower, upper, weight = np.empty((3, len(ends)))
+    a0, a1, b0, b1 = np.ascontiguousarray(ends.T, dtype=np.float64)
+    _capacity.pairs(a0, a1, b0, b1, lower, upper, weight)
+    return lower, upper
+
+
+def bounds_of_ranges(low: Array, high: Array) -> tuple[Array, Array]:
+    """Return the same from the smallest and largest P(class 1), (S, 1) each."""
+    lower, upper = np.empty((2, len(low)))
+    _capacity.ranges(np.ascontiguousarray(low), np.ascontiguousarray(high), None, lower, upper)
+    return lower, upper
 
 
 class ChannelSolver:
@@ -142,7 +187,7 @@ class ChannelSolver:
             apart = _capacity.ranges(low, high, gaps, lower, upper)
             self.bounds.commit(both, slice(0, 2), rows)
         gap = upper - lower
-        codes = self._closed_status(gap) if gap.max() > self.rule.tol else np.zeros(len(gap), dtype=np.uint8)
+        codes = self.rule.closed_status(gap) if gap.max() > self.rule.tol else np.zeros(len(gap), dtype=np.uint8)
         if self.status.flags.writeable:
             self.status[rows] = codes
         else:
@@ -150,8 +195,21 @@ class ChannelSolver:
         for i in apart.tolist():
             self.sample(rows.start + i)
 
-    def _closed_status(self, gap: Array) -> Array:
-        return np.where(gap <= self.rule.tol, 0, STATUS.index("precision_limit"))
+    def ends(self, low: Array, high: Array, gaps: Array | None, rows: slice) -> Array:
+        """Return (S, 4) of a tile of two classes: the rows with the least and the most of class 1; see :func:`merged`.
+
+        Parameters as in :meth:`extremes`, which need not have all models.
+        """
+        assert gaps is not None
+        result: Array = np.stack([high[:, 0], low[:, 1], low[:, 0], high[:, 1]], axis=1)
+        unused = np.empty((2, len(low)))
+        for i in _capacity.ranges(low, high, gaps, *unused).tolist():
+            at = slice(rows.start + i, rows.start + i + 1)
+            scores = np.ascontiguousarray(self.view.source.read(slice(0, self.view.n_models), at))
+            scores = self._converted(scores.astype(scores.dtype.newbyteorder("="), copy=False))[:, 0]
+            order = np.lexsort(_by_share(scores[:, 0], scores[:, 1]))
+            result[i] = [*scores[order[0]], *scores[order[-1]]]
+        return result
 
     # -- all classes
 
@@ -227,7 +285,7 @@ class ChannelSolver:
                 b = int((rows != rows[a]).any(axis=1).argmax()) if (rows != rows[a]).any() else a
             lower, upper, weight = np.empty(1), np.empty(1), np.empty(1)
             _capacity.pairs(rows[a, :1], rows[a, 1:], rows[b, :1], rows[b, 1:], lower, upper, weight)
-            out["lower"], out["upper"], out["status"] = lower, upper, self._closed_status(upper - lower)
+            out["lower"], out["upper"], out["status"] = lower, upper, self.rule.closed_status(upper - lower)
             weights[b] = 1.0 - weight[0]
             weights[a] += weight[0]
             models = np.flatnonzero(weights)

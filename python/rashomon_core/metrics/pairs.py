@@ -16,7 +16,15 @@ import numpy.typing as npt
 from rashomon_core import _decisions
 from rashomon_core.tiles import BLOCK, GROUP, KEPT_PART, Scratch, SpillArray, run
 
-__all__ = ["farthest_by_rank", "farthest_pair", "pair_blocks", "pair_matrix"]
+__all__ = [
+    "farthest_by_rank",
+    "farthest_in",
+    "farthest_pair",
+    "mirrored",
+    "pair_blocks",
+    "pair_matrix",
+    "sums_of_pairs",
+]
 
 Array = npt.NDArray[Any]
 #: Fewest and most models of a block of pairs in memory: work enough for a task, counts that stay in the cache.
@@ -130,6 +138,67 @@ def pair_matrix(
             matrix[columns, rows] = counts.T
 
     run([(i, j) for i in starts for j in starts if j >= i], work, threads=threads, label="comparing pairs")
+
+
+def sums_of_pairs(
+    left: SpillArray, right: SpillArray | None, *, threads: int, memory: int, weights: Array | None = None
+) -> Array:
+    """Return counts (L, R) of models ``left`` against models ``right`` (None: against themselves), for merging.
+
+    With weights the totals (B, L, R) of each block of 4,096 samples.
+    """
+    other, symmetric = left if right is None else right, right is None
+    models = left.shape[0], other.shape[0]
+    if weights is not None:
+        width = BLOCK // GROUP
+        totals = np.zeros((-(-len(weights) // BLOCK), *models))
+
+        def weigh(b: int, scratch: Scratch) -> None:
+            part = slice(b * width, min((b + 1) * width, left.shape[1]))
+            w = scratch.array("weights", ((part.stop - part.start) * GROUP,), np.float64, zero=True)
+            own = weights[b * BLOCK : (b + 1) * BLOCK]
+            w[: len(own)] = own
+            first = left.read(slice(0, models[0]), part)
+            second = first if symmetric else other.read(slice(0, models[1]), part)
+            _decisions.pair_weighted(first, second, w, totals[b], symmetric)
+
+        run(range(len(totals)), weigh, threads=threads, label="comparing pairs")
+        return totals
+    counts = np.zeros(models, dtype=np.int64)
+    (rows, step), (columns, _) = (pair_blocks(planes, threads, memory) for planes in (left, other))
+    pieces = [slice(g, min(g + step, left.shape[1])) for g in range(0, left.shape[1], step)]
+
+    def count(task: tuple[int, int], scratch: Scratch) -> None:
+        i, j = slice(task[0], min(task[0] + rows, models[0])), slice(task[1], min(task[1] + columns, models[1]))
+        square = symmetric and i == j
+        found = scratch.array("counts", (i.stop - i.start, j.stop - j.start), np.int64, zero=True)
+        for part in pieces:
+            first = left.read(i, part)
+            _decisions.pair_counts(first, first if square else other.read(j, part), found, square)
+        counts[i, j] = found
+        if symmetric and not square:
+            counts[j, i] = found.T
+
+    starts = [(i, j) for i in range(0, models[0], rows) for j in range(0, models[1], columns)]
+    run([(i, j) for i, j in starts if not symmetric or j >= i], count, threads=threads, label="comparing pairs")
+    return counts
+
+
+def mirrored(sums: Array) -> Array:
+    """Return (M, M) with what stands above the diagonal below it too, and 0 on it."""
+    upper = np.triu(sums, 1)
+    result: Array = upper + upper.T
+    return result
+
+
+def farthest_in(sums: Array) -> tuple[float, tuple[int, int]]:
+    """Return the largest number above the diagonal of (M, M), and the first pair that has it."""
+    best = 0.0, (0, 1)
+    for i in range(len(sums) - 1):
+        j = int(np.argmax(sums[i, i + 1 :])) + i + 1
+        if sums[i, j] > best[0]:
+            best = float(sums[i, j]), (i, j)
+    return best
 
 
 def farthest_by_rank(

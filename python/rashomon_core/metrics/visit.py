@@ -88,6 +88,10 @@ class Request:
     agree: Array | None = None
     #: Capacity of each sample's channel.
     capacity: CapacityRule | None = None
+    #: For merging, two classes in two columns: the ends of each sample (``ChannelSolver.ends``), not its capacity.
+    ends: bool = False
+    #: For merging: totals of floats of each block of 4,096 samples, not their sums.
+    blocks: bool = False
     losses: Sequence[str] = ()
     y: Array | None = None
     #: The target's probabilities (N, C) or (N,) P(class 1), or its decisions (N,), which count as one-hot rows.
@@ -127,6 +131,9 @@ class Visit:
     mismatch_weights: dict[str, Array] = field(default_factory=dict)
     unions: dict[str, Array] = field(default_factory=dict)
     losses: dict[str, Array] = field(default_factory=dict)
+    ends: Array | None = None
+    #: Where blocks were asked for: "weighted" (R, M, B), "losses" (L, M, B), "cells" (B, M, cells, C).
+    blocks: dict[str, Array] = field(default_factory=dict)
 
 
 def encode_vector(decisions: Array, n_classes: int) -> Array:
@@ -315,6 +322,10 @@ class _Visitor:
             and not (request.ranges or self.votes_needed or request.planes or request.decisions or request.moments)
             and not (request.references or request.losses or request.cells is not None)
         )
+        if request.ends:
+            result.ends = np.empty((self.N, 4), self.score_type)
+            self.ends = ChannelSolver(predictions, CapacityRule(), spill=False)
+        self.totals: dict[str, list[Array]] = {}
         if request.moments and not self.labels:
             shape2 = (self.N, self.columns)
             result.moments = (np.empty(shape2, self.score_type), np.empty(shape2), np.empty(shape2))
@@ -367,6 +378,8 @@ class _Visitor:
                 result.mismatch_weights[reference.name] = self.weighted[j]
         for name in request.losses:
             result.losses[name] = self.loss_sums[LOSSES.index(name)]
+        for name, parts in self.totals.items():
+            result.blocks[name] = np.concatenate(parts, axis=0 if name == "cells" else 2)
         return result
 
     def tile(self, task: tuple[int, int], scratch: Scratch) -> dict[str, Array]:
@@ -398,7 +411,7 @@ class _Visitor:
                 given["shift"] = scratch.array("shift", (S, self.columns), self.score_type)
                 given["s1"] = scratch.array("s1", (S, self.columns), np.float64)
                 given["s2"] = scratch.array("s2", (S, self.columns), np.float64)
-        if self.closed and self.columns == 2:
+        if (self.closed or request.ends) and self.columns == 2:
             given["gaps"] = scratch.array("gaps", (S, 2), np.int32 if self.single else np.float64)
             given["gaps"].fill(np.iinfo(np.int32).min if self.single else -np.inf)
         if self.votes_needed:
@@ -467,6 +480,8 @@ class _Visitor:
                 result.capacity.extremes(given["lo"], given["hi"], given.get("gaps"), rows)
             elif whole:
                 result.capacity.block(block, rows, scratch)
+        if result.ends is not None:
+            result.ends[rows] = self.ends.ends(given["lo"], given["hi"], given.get("gaps"), rows)
         for array, block, r, c in places:
             array.commit(np.ascontiguousarray(block), r, c)
         if result.decisions is not None:
@@ -524,9 +539,14 @@ class _Visitor:
             result.agree[rows] = votes[wanted, at] if self.by_class else votes[at, wanted]
 
     def merge(self, task: tuple[int, int], sums: dict[str, Array]) -> None:
-        """Add a tile's sums, in the order of the tiles; float totals block by block."""
+        """Add a tile's sums, in the order of the tiles; float totals block by block, or kept as they are."""
         if "counts" in sums:
             self.counts += sums["counts"]
+        if self.request.blocks:
+            floats = ("weighted", "losses", "cells") if self.request.weights is not None else ("losses",)
+            for name in floats:
+                if name in sums:
+                    self.totals.setdefault(name, []).append(sums.pop(name))
         if "cells" in sums and self.result.cells is not None:
             for part in sums["cells"] if self.request.weights is not None else [sums["cells"]]:
                 self.result.cells += part

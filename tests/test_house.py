@@ -62,6 +62,7 @@ ORDER = (
     "report",
     "audit",
     "cluster",
+    "pieces",
     "distributed",
     "cli",
 )

@@ -51,6 +51,7 @@ ORDER = (
     "profiling",
     "intervals",
     "store",
+    "pairwise",
     "merging",
     "settings",
     "accumulate",

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
         discrepancy,
         fidelity,
         pairwise_ambiguity,
-        pairwise_disagreement,
         pairwise_discrepancy,
         self_consistency,
         viable_decisions,
@@ -73,6 +72,7 @@ if TYPE_CHECKING:
         size_matched_pairwise_ambiguity,
     )
     from .metrics.sizes import size_curves
+    from .pairwise import pairwise_disagreement
     from .predict import predict_all
     from .predictions import Predictions
     from .profiling import profile
@@ -117,7 +117,6 @@ _HOME = {
         "discrepancy",
         "fidelity",
         "pairwise_ambiguity",
-        "pairwise_disagreement",
         "pairwise_discrepancy",
         "self_consistency",
         "viable_decisions",
@@ -141,6 +140,7 @@ _HOME = {
         "size_matched_pairwise_ambiguity",
     ),
     "metrics.sizes": ("size_curves",),
+    "pairwise": ("pairwise_disagreement",),
     "predict": ("predict_all",),
     "predictions": ("Predictions",),
     "profiling": ("profile",),

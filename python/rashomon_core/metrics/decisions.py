@@ -16,7 +16,7 @@ from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import SpillArray, parse_memory, parse_threads
 from rashomon_core.vectors import as_decisions, as_label_view, as_score_view, as_weights
 
-from .pairs import farthest_pair, pair_matrix
+from .pairs import farthest_pair
 from .visit import Reference, Request, count_of, settle_classes, share, total, visit
 
 __all__ = [
@@ -24,11 +24,11 @@ __all__ = [
     "ambiguous_samples",
     "correct_fidelity",
     "decide",
+    "decision_planes",
     "disagreement_rate",
     "discrepancy",
     "fidelity",
     "pairwise_ambiguity",
-    "pairwise_disagreement",
     "pairwise_discrepancy",
     "self_consistency",
     "viable_decisions",
@@ -281,51 +281,7 @@ def pairwise_ambiguity(
     return share(found.viable > 1, w)
 
 
-def pairwise_disagreement(
-    labels: object,
-    *,
-    counts: bool = False,
-    sample_weight: object = None,
-    threads: int | None = None,
-    memory: int | str | None = None,
-) -> Array:
-    """Return the share of samples on which each pair of models differs.
-
-    Parameters
-    ----------
-    labels : (M, N) array-like of integers, or Predictions
-    counts : bool
-        Return exact int64 counts instead; not with weights.
-
-    Returns
-    -------
-    (M, M) float64 or int64, symmetric with a zero diagonal; a metric (triangle inequality)
-
-    Notes
-    -----
-    O(M^2 N ceil(log2 C) / 512) steps of 512 samples on bit planes. Holds M x M; the summary in
-    :func:`rashomon_core.profile` does not.
-
-    Examples
-    --------
-    >>> import rashomon_core as rc
-    >>> rc.pairwise_disagreement([[0, 1, 1, 0], [0, 1, 0, 0]], counts=True)
-    array([[0, 1],
-           [1, 0]])
-    """
-    view = _view(labels)
-    w = as_weights(sample_weight, view.n_samples)
-    if counts and w is not None:
-        raise UsageError("counts=True has no meaning with sample weights. Fix: drop one of them")
-    planes = _planes(view, threads, memory)
-    matrix = np.empty((view.n_models, view.n_models), dtype=np.int64 if counts else np.float64)
-    scale = None if counts else view.n_samples if w is None else total(w)
-    pool, budget = parse_threads(threads), parse_memory(memory)
-    pair_matrix(planes, matrix, threads=pool, memory=budget, weights=w, scale=scale)
-    return matrix
-
-
-def _planes(view: Predictions, threads: int | None, memory: int | str | None) -> SpillArray:
+def decision_planes(view: Predictions, threads: int | None, memory: int | str | None) -> SpillArray:
     """Return the bit planes of all decisions."""
     request = Request(planes=True)
     _, found = settle_classes(view, 0, lambda v: visit(v, request, threads=threads, memory=memory, label="reading"))
@@ -350,7 +306,7 @@ def pairwise_discrepancy(
     """
     view = _view(labels)
     w = as_weights(sample_weight, view.n_samples)
-    planes = _planes(view, threads, memory)
+    planes = decision_planes(view, threads, memory)
     largest, _ = farthest_pair(planes, threads=parse_threads(threads), memory=parse_memory(memory), weights=w)
     return float(largest / (view.n_samples if w is None else total(w)))
 

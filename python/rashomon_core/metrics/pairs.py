@@ -112,7 +112,7 @@ class _Comparison:
 
 def pair_matrix(
     planes: SpillArray,
-    matrix: Array,
+    matrix: Any,
     *,
     threads: int,
     memory: int,
@@ -121,7 +121,8 @@ def pair_matrix(
 ) -> None:
     """Fill ``matrix`` (M, M) with counts (int64) or, where there is a ``scale``, counts or weights over it (float64).
 
-    With spilled planes blocks of models are read as they are needed.
+    ``matrix`` is an array, or anything else that takes ``matrix[rows, columns] = block`` from several threads. With
+    spilled planes blocks of models are read as they are needed.
     """
     M = planes.shape[0]
     size, step = pair_blocks(planes, threads, memory)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rashomon_core.errors import MissingDependencyError
-from rashomon_core.metrics.decisions import pairwise_disagreement
+from rashomon_core.pairwise import pairwise_disagreement
 from rashomon_core.predictions import Predictions
 
 __all__ = ["Heat", "heat_of", "thinned"]

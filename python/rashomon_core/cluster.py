@@ -21,7 +21,7 @@ from typing import Any
 from . import tiles
 from .errors import MissingDependencyError, UsageError, WorkerError
 
-__all__ = ["CONNECT", "FAN_IN", "PATIENCE", "Cluster", "connected", "note_done"]
+__all__ = ["CONNECT", "FAN_IN", "PATIENCE", "Cluster", "connected", "note_done", "parse_scheduler"]
 
 #: Results that one merge takes in.
 FAN_IN = 8
@@ -76,17 +76,13 @@ def connected(scheduler: object = None, *, memory: int | None = None) -> Iterato
         return
     if not isinstance(scheduler, str):
         raise UsageError(f"scheduler={scheduler!r} is neither a client nor an address. Fix: tcp://host:port, or local")
-    local = re.fullmatch(r"local(?::(\d+))?", scheduler)
+    local, _, number = parse_scheduler(scheduler).partition(":")
     with contextlib.ExitStack() as stack:
         stack.enter_context(_quiet())
-        count = 1
-        if local is not None:
-            count = tiles.parse_threads(int(local[1]) if local[1] else None)
-            address: Any = stack.enter_context(_local(library, count))
-        elif re.fullmatch(r"\w+://\S+", scheduler) or re.fullmatch(r"[^\s/]+:\d+", scheduler):
-            address = scheduler
-        else:
-            raise UsageError(f"scheduler {scheduler!r} is no address. Fix: tcp://host:port, local, or local:4")
+        count, address = 1, scheduler
+        if local == "local":
+            count = tiles.parse_threads(int(number) if number else None)
+            address = stack.enter_context(_local(library, count))
         try:
             client = library.Client(address, timeout=CONNECT, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
@@ -96,7 +92,7 @@ def connected(scheduler: object = None, *, memory: int | None = None) -> Iterato
                 "(dask scheduler), or say local"
             ) from None
         stack.callback(_close, client)
-        yield Cluster(library, client, None if local is None or memory is None else memory // count)
+        yield Cluster(library, client, memory // count if local == "local" and memory else None)
 
 
 @contextlib.contextmanager
@@ -303,6 +299,11 @@ def parse_scheduler(text: str) -> str:
     >>> parse_scheduler("local:4"), parse_scheduler("tcp://node7:8786")
     ('local:4', 'tcp://node7:8786')
     """
-    if re.fullmatch(r"local(:[1-9]\d*)?", text) or re.fullmatch(r"(\w+://)?[^\s/]+:\d+", text):
+    local, _, count = text.partition(":")
+    if local == "local":
+        good = text == local or (count.isdigit() and int(count) > 0)
+    else:
+        good = re.fullmatch(r"(\w+://)?[^\s/]+:\d+", text) is not None
+    if good:
         return text
     raise UsageError(f"scheduler {text!r} is no address. Fix: tcp://host:port, local, or local:4")

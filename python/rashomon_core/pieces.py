@@ -208,7 +208,10 @@ def _block(job: Job, data: Array | None, models: Range, samples: Range) -> Predi
                 file=job.opening.path,
                 fix="every worker must see the same file under this path: use a shared file system",
             )
-        source = _Window(view.source, models, samples)
+        if view.source.in_memory:  # converted from a table
+            source = ArraySource(view.source.read(slice(*models), slice(*samples)), view.path)
+        else:
+            source = _Window(view.source, models, samples)
         ids = view.sample_ids
     return Predictions(
         source=source,

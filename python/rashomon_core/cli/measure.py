@@ -261,7 +261,7 @@ def _check_scheduler(scheduler: str, *asked: object) -> None:
     parse_scheduler(scheduler)
     names = ("epsilon", "relative", "selection", "loss", "bootstrap", "curves", "report", "threads")
     for name, value in zip(names, asked, strict=True):
-        if value not in (None, False):
+        if value is not None and value is not False:
             fix = "say --scheduler local:N for N workers" if name == "threads" else "measure without --scheduler"
             raise UsageError(f"--{name} and --scheduler do not go together. Fix: drop it, or {fix}")
 

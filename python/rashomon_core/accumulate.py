@@ -16,16 +16,15 @@ import numpy.typing as npt
 
 from .asking import check_thresholds, finish, no_set, rates_found
 from .errors import InvalidInputError, UsageError
-from .merging import MERGE_RULES, Span, State, Window
-from .metrics.channel import ChannelSolver
+from .merging import MERGE_RULES, Span, State
 from .metrics.decisions import rate_from_squares
 from .metrics.overview import Overview
 from .metrics.pairs import farthest_in, mirrored, sums_of_pairs
-from .metrics.visit import LOSSES, Request, Visit, share, total, visit
+from .metrics.visit import Request, share, total, visit
 from .predictions import Kind, Predictions
 from .settings import Settings, Shape, saved_settings, settings_of
 from .store.checkpoints import read_arrays, write_arrays
-from .tiles import BLOCK, Plan, SpillArray, parse_memory, parse_threads
+from .tiles import SpillArray, parse_memory, parse_threads
 
 __all__ = ["MERGE_RULES", "MultiplicityAccumulator"]
 
@@ -206,6 +205,7 @@ class MultiplicityAccumulator:
         request = replace(
             request,
             votes=True,
+            vote_type=np.min_scalar_type(self.n_models),
             vote_sums=False,
             blocks=True,
             planes=config.pairs,
@@ -215,13 +215,11 @@ class MultiplicityAccumulator:
         )
         found = visit(view, request, threads=pool, memory=budget)
         state = self._empty()
-        self._fields(span, found, m)
-        state.spans.append(span)
-        self._sums(state, found, m, n)
+        state.put_visit(span, found, m)
         if found.planes is not None:
             w = request.weights
             sums = sums_of_pairs(found.planes, None, threads=pool, memory=budget, weights=w)
-            self._put(state, "pair_counts", sums, (m.start, m.start), n, blocks=w is not None)
+            state.put("pair_counts", sums, (m.start, m.start), span, blocks=w is not None)
         self._state.merge(state)
         self._ids |= ids
         self._columns = view.columns if self.kind != "labels" else None
@@ -277,7 +275,7 @@ class MultiplicityAccumulator:
         state = self._empty()
         state.spans.append(span)
         sums = sums_of_pairs(first, second, threads=pool, memory=budget, weights=w)
-        self._put(state, "pair_counts", sums, (a.start, b.start), n, blocks=w is not None)
+        state.put("pair_counts", sums, (a.start, b.start), span, blocks=w is not None)
         self._state.merge(state)
         self._ids |= ids
         return self
@@ -324,50 +322,6 @@ class MultiplicityAccumulator:
                     where=f"model {k}",
                     fix="give the models of all chunks in the same order",
                 )
-
-    def _fields(self, span: Span, found: Visit, m: slice) -> None:
-        """Put what a visit found for each sample into its span."""
-        fields = span.fields
-        assert found.votes is not None
-        fields["votes"] = found.votes.astype(np.min_scalar_type(self.n_models))
-        if "reference" in found.unions:
-            fields["union"] = found.unions["reference"]
-        if found.low is not None and found.high is not None and found.variance is not None:
-            fields |= {"low": found.low.array(), "high": found.high.array()}
-            if found.moments is None:
-                fields["variance"] = found.variance.array()
-            else:
-                span.moments[m.start, m.stop] = found.moments
-        if found.ends is not None:
-            fields["ends"] = found.ends
-        if found.capacity is not None:
-            fields["lower"], fields["upper"] = found.capacity.bounds.array()
-            fields["status"] = found.capacity.status
-
-    def _sums(self, state: State, found: Visit, m: slice, n: slice) -> None:
-        """Put what a visit found for each model into a state."""
-        if found.mismatches:
-            counts = np.stack(list(found.mismatches.values()), axis=1)
-            state.counts["mismatches"] = Window((m.start,), counts)
-        for name in ("weighted", "losses"):
-            if name in found.blocks:
-                self._put(state, name, np.moveaxis(found.blocks[name], (2, 1), (0, 1)), (m.start,), n, blocks=True)
-        if found.cells is not None:
-            weighted = "cells" in found.blocks
-            self._put(
-                state, "cells", found.blocks["cells"] if weighted else found.cells, (m.start,), n, blocks=weighted
-            )
-
-    @staticmethod
-    def _put(state: State, name: str, sums: Array, start: tuple[int, ...], n: slice, *, blocks: bool) -> None:
-        """Put exact sums of models, or the totals (B, ...) of each block, into a state."""
-        if not blocks:
-            state.counts[name] = Window(start, sums)
-            return
-        for b, block in enumerate(sums):
-            first = n.start + b * BLOCK
-            key = (first, min(first + BLOCK, n.stop))
-            state.totals.setdefault(key, {})[name] = Window(start, np.ascontiguousarray(block))
 
     def merge(self, other: MultiplicityAccumulator) -> MultiplicityAccumulator:
         """Take in what another accumulator of the same settings has seen; return self.
@@ -419,9 +373,7 @@ class MultiplicityAccumulator:
         """
         overview = self._overview(threads, memory, keep_arrays=True)
         numbers, found, w = overview.numbers(), overview.found, overview.part.weights
-        squares = _squares(self._state.whole("votes"))
-        votes = self._state.whole("votes")
-        assert votes is not None
+        votes, squares = self._state.whole("votes"), self._state.vote_squares()
         result: dict[str, Any] = {
             "votes": votes.astype(np.int64),
             "disagreement_rate": rate_from_squares(squares, self.n_models, self._config.ddof),
@@ -498,7 +450,7 @@ class MultiplicityAccumulator:
         part = replace(config.inputs, view=replace(view, model_ids=self.model_ids))
         every = slice(0, self.n_samples)
         asked = config.ask(part, every, matched=size is not None)
-        found = self._visit(part.view, asked.request)
+        found = self._state.to_visit(part.view, asked.request)
         largest = None
         if config.pairs and asked.pairs:
             largest = farthest_in(self._pair_sums())
@@ -520,40 +472,6 @@ class MultiplicityAccumulator:
             skip_undefined=skip_undefined,
             inside=asked.inside,
         )
-
-    def _visit(self, view: Predictions, request: Request) -> Visit:
-        state = self._state
-        found = Visit(Plan(((0, self.n_samples),), self.n_models))
-        votes = state.whole("votes")
-        assert votes is not None
-        if request.vote_sums:
-            found.vote_squares = SpillArray.of(_squares(votes)[None])
-        if request.votes:
-            found.votes = votes.astype(np.int64)
-        if request.agree is not None:
-            found.agree = votes[np.arange(len(votes)), request.agree].astype(np.int32)
-        if request.ranges:
-            arrays = [state.whole(name) for name in ("low", "high", "variance")]
-            found.low, found.high, found.variance = (SpillArray.of(a) for a in arrays if a is not None)
-        if request.capacity is not None:
-            solver = found.capacity = ChannelSolver(view, request.capacity)
-            places = zip((*solver.bounds.array(), solver.status), ("lower", "upper", "status"), strict=True)
-            for place, name in places:
-                np.copyto(place, state.whole(name))  # type: ignore[arg-type]
-        weighted = request.weights is not None
-        for r, reference in enumerate(request.references):
-            found.mismatches[reference.name] = np.ascontiguousarray(state.counts["mismatches"].values[:, r])
-            if weighted:
-                found.mismatch_weights[reference.name] = np.ascontiguousarray(state.folded["weighted"].values[:, r])
-            if reference.union:
-                union = state.whole("union")
-                assert union is not None
-                found.unions[reference.name] = union
-        for name in request.losses:
-            found.losses[name] = np.ascontiguousarray(state.folded["losses"].values[:, LOSSES.index(name)])
-        if request.cells is not None:
-            found.cells = (state.folded if weighted else state.counts)["cells"].values
-        return found
 
     def _pair_sums(self) -> Array:
         """Return (M, M) counts or weights of pairs; only those above the diagonal are sure to be there."""
@@ -620,18 +538,10 @@ class MultiplicityAccumulator:
             given = {k.removeprefix("settings."): x for k, x in arrays.items() if k.startswith("settings.")}
             state = {k.removeprefix("state."): x for k, x in arrays.items() if k.startswith("state.")}
             return cls._of(saved_settings(facts, given)).absorb(header["state"], state)
+        except InvalidInputError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidInputError(f"the accumulator is damaged ({error})", file=os.fspath(path)) from None
-
-
-def _squares(votes: Array | None) -> Array:
-    """Return the sums of squared votes (N,) int64."""
-    assert votes is not None
-    result = np.empty(len(votes), dtype=np.int64)
-    for i in range(0, len(votes), CHUNK):
-        exact = votes[i : i + CHUNK].astype(np.int64)
-        np.einsum("sc,sc->s", exact, exact, out=result[i : i + CHUNK])
-    return result
 
 
 def _plain(given: slice, size: int, what: str) -> slice:

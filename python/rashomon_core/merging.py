@@ -15,13 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InvalidInputError
-from .metrics.channel import CapacityRule, bounds_of_ends, bounds_of_ranges, merged_ends
+from .metrics.channel import CapacityRule, ChannelSolver, bounds_of_ends, bounds_of_ranges, merged_ends
+from .metrics.visit import LOSSES, Request, Visit
+from .predictions import Predictions
+from .tiles import BLOCK, Plan, SpillArray
 
 __all__ = ["MERGE_RULES", "Span", "State", "Window"]
 
 Array = npt.NDArray[Any]
 Range = tuple[int, int]
 Rectangle = tuple[int, int, int, int]
+#: Samples whose votes are squared together.
+CHUNK = 1 << 16
 
 #: How two states of a field become one. Blocks are 4,096 samples, counted from the first of a chunk.
 MERGE_RULES = {
@@ -311,10 +316,8 @@ class State:
                 return True
         return False
 
-    def whole(self, name: str) -> Array | None:
+    def whole(self, name: str) -> Array:
         """Return a field of all samples; the spans keep views of it."""
-        if not self.spans or name not in self.spans[0].fields:
-            return None
         parts = [span.fields[name] for span in self.spans]
         if len(parts) == 1:
             return parts[0]
@@ -348,6 +351,90 @@ class State:
         """Bytes of all arrays."""
         windows = [*self.counts.values(), *self.folded.values(), *(w for d in self.totals.values() for w in d.values())]
         return sum(a.nbytes for s in self.spans for a in s.arrays) + sum(w.array.nbytes for w in windows)
+
+    # -- from a visit
+
+    def put_visit(self, span: Span, found: Visit, m: slice) -> None:
+        """Put what a visit of models ``m`` found into ``span``, which is put here, and into sums."""
+        self.spans.append(span)
+        fields = span.fields
+        assert found.votes is not None
+        fields["votes"] = found.votes
+        if "reference" in found.unions:
+            fields["union"] = found.unions["reference"]
+        if found.low is not None and found.high is not None and found.variance is not None:
+            fields |= {"low": found.low.array(), "high": found.high.array()}
+            if found.moments is None:
+                fields["variance"] = found.variance.array()
+            else:
+                span.moments[m.start, m.stop] = found.moments
+        if found.ends is not None:
+            fields["ends"] = found.ends
+        if found.capacity is not None:
+            fields["lower"], fields["upper"] = found.capacity.bounds.array()
+            fields["status"] = found.capacity.status
+        if found.mismatches:
+            counts = np.stack(list(found.mismatches.values()), axis=1)
+            self.counts["mismatches"] = Window((m.start,), counts)
+        for name in ("weighted", "losses"):
+            if name in found.blocks:
+                self.put(name, np.moveaxis(found.blocks[name], (2, 1), (0, 1)), (m.start,), span, blocks=True)
+        if found.cells is not None:
+            weighted = "cells" in found.blocks
+            cells = found.blocks["cells"] if weighted else found.cells
+            self.put("cells", cells, (m.start,), span, blocks=weighted)
+
+    def put(self, name: str, sums: Array, start: tuple[int, ...], span: Span, *, blocks: bool) -> None:
+        """Put exact sums of models from ``start`` on, or the totals (B, ...) of each block of ``span``, here."""
+        if not blocks:
+            self.counts[name] = Window(start, sums)
+            return
+        for b, block in enumerate(sums):
+            first = span.start + b * BLOCK
+            key = (first, min(first + BLOCK, span.stop))
+            self.totals.setdefault(key, {})[name] = Window(start, np.ascontiguousarray(block))
+
+    # -- as a visit
+
+    def to_visit(self, view: Predictions, request: Request) -> Visit:
+        """Return what a visit of the whole would have found."""
+        found = Visit(Plan(((0, self.n_samples),), self.n_models))
+        votes = self.whole("votes")
+        if request.vote_sums:
+            found.vote_squares = SpillArray.of(self.vote_squares()[None])
+        if request.votes:
+            found.votes = votes.astype(np.int64)
+        if request.agree is not None:
+            found.agree = votes[np.arange(len(votes)), request.agree].astype(np.int32)
+        if request.ranges:
+            arrays = (SpillArray.of(self.whole(name)) for name in ("low", "high", "variance"))
+            found.low, found.high, found.variance = arrays
+        if request.capacity is not None:
+            solver = found.capacity = ChannelSolver(view, request.capacity)
+            places = zip((*solver.bounds.array(), solver.status), ("lower", "upper", "status"), strict=True)
+            for place, name in places:
+                np.copyto(place, self.whole(name))
+        weighted = request.weights is not None
+        for r, reference in enumerate(request.references):
+            found.mismatches[reference.name] = np.ascontiguousarray(self.counts["mismatches"].values[:, r])
+            if weighted:
+                found.mismatch_weights[reference.name] = np.ascontiguousarray(self.folded["weighted"].values[:, r])
+            if reference.union:
+                found.unions[reference.name] = self.whole("union")
+        for name in request.losses:
+            found.losses[name] = np.ascontiguousarray(self.folded["losses"].values[:, LOSSES.index(name)])
+        if request.cells is not None:
+            found.cells = (self.folded if weighted else self.counts)["cells"].values
+        return found
+
+    def vote_squares(self) -> Array:
+        """Return the sums of squared votes, (N,) int64."""
+        votes = self.whole("votes")
+        result = np.empty(len(votes), dtype=np.int64)
+        for i in range(0, len(votes), CHUNK):
+            exact = votes[i : i + CHUNK].astype(np.int64)
+            np.einsum("sc,sc->s", exact, exact, out=result[i : i + CHUNK])
+        return result
 
     # -- as plain data
 
@@ -383,7 +470,8 @@ class State:
         """Become what :meth:`to_plain` returned; ValueError or KeyError where it does not fit."""
 
         def windows(given: dict[str, list[int]], prefix: str) -> dict[str, Window]:
-            return {name: Window(tuple(start), arrays[f"{prefix}.{name}"]) for name, start in given.items()}
+            own = {name: np.require(arrays[f"{prefix}.{name}"], requirements="W") for name in given}
+            return {name: Window(tuple(start), own[name]) for name, start in given.items()}
 
         self.spans = []
         for k, entry in enumerate(header["spans"]):

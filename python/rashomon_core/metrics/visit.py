@@ -75,6 +75,8 @@ class Request:
     #: With ranges: also the raw shift, s1, s2 of the variance, (N, columns) each, for merging.
     moments: bool = False
     votes: bool = False
+    #: What votes are kept as.
+    vote_type: npt.DTypeLike = np.int64
     vote_sums: bool = False
     viable: bool = False
     planes: bool = False
@@ -330,7 +332,7 @@ class _Visitor:
             shape2 = (self.N, self.columns)
             result.moments = (np.empty(shape2, self.score_type), np.empty(shape2), np.empty(shape2))
         if request.votes:
-            result.votes = np.empty((self.N, self.classes), dtype=np.int64)
+            result.votes = np.empty((self.N, self.classes), dtype=request.vote_type)
         if request.vote_sums:
             spill = request.spill and self.N * np.dtype(self.square_type).itemsize > room // 4
             result.vote_squares = SpillArray((1, self.N), self.square_type, spill=spill)

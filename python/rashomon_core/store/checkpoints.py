@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +22,19 @@ __all__ = ["read_arrays", "write_arrays"]
 
 Array = npt.NDArray[Any]
 HEADER = "header"
+#: What reading a damaged file raises, wherever the damage is.
+DAMAGED = (
+    zipfile.BadZipFile,
+    struct.error,
+    zlib.error,
+    ValueError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    RuntimeError,  # an encrypted or otherwise unreadable entry
+    OverflowError,
+    MemoryError,  # a size that nothing has
+)
 
 
 def write_arrays(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -56,14 +71,17 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
     """
     name = os.fspath(path)
     try:
-        with open(open_descriptor(name), "rb") as stream, np.load(stream, allow_pickle=False) as held:
-            arrays = {key: held[key] for key in held.files}
+        arrays: dict[str, Array] = {}
+        with open(open_descriptor(name), "rb") as stream, zipfile.ZipFile(stream) as held:
+            for key in held.namelist():
+                with held.open(key) as entry:
+                    arrays[key.removesuffix(".npy")] = np.lib.format.read_array(entry, allow_pickle=False)
         header = json.loads(arrays.pop(HEADER).tobytes())
     except OSError as error:
         raise InvalidInputError(
             f"the file cannot be read ({error.strerror})", file=name, fix="check the path"
         ) from None
-    except (zipfile.BadZipFile, ValueError, KeyError, AttributeError, EOFError) as error:
+    except DAMAGED as error:
         raise InvalidInputError(
             f"the file is damaged or no checkpoint ({error})", file=name, fix="write it again"
         ) from None

@@ -27,6 +27,8 @@ from .tiles import BLOCK
 
 __all__ = [
     "TASK_BYTES",
+    "Job",
+    "Opening",
     "Pieces",
     "decide_one",
     "largest_class",
@@ -35,6 +37,7 @@ __all__ = [
     "most_of",
     "plan_tasks",
     "side_by_side",
+    "whole_chunks",
 ]
 
 Array = npt.NDArray[Any]
@@ -70,6 +73,32 @@ class Job:
     model_ids: tuple[str, ...]
     memory: int
     threshold: float | None
+
+    @classmethod
+    def of(
+        cls,
+        view: Predictions,
+        opening: Opening | None,
+        *,
+        memory: int,
+        topic: str = "",
+        n_classes: int | None = None,
+        threshold: float | None = None,
+    ) -> Job:
+        """Take the facts from ``view``."""
+        return cls(
+            topic=topic,
+            opening=opening,
+            shape=view.shape,
+            dtype=view.dtype.str,
+            kind=view.kind,
+            n_classes=view.declared_classes if n_classes is None else n_classes,
+            renormalize=view.renormalize,
+            row_tolerance=view.row_tolerance,
+            model_ids=view.model_ids,
+            memory=memory,
+            threshold=threshold,
+        )
 
 
 class Elsewhere:
@@ -169,7 +198,7 @@ def plan_tasks(
     return [((m, min(m + rows, M)), (n, min(n + step, N))) for n in range(0, N, step) for m in range(0, M, rows)]
 
 
-def _chunks(view: Predictions) -> Range | None:
+def whole_chunks(view: Predictions) -> Range | None:
     """Return the (models, samples) of chunks that are read as a whole, or None."""
     chunks = getattr(view.source, "chunks", None)
     if chunks is None or view.path is None:
@@ -306,7 +335,7 @@ class Pieces:
             facts = {name: _frozen(value) for name, value in opening.items() if value not in (None, False)}
             self.opening = Opening(path, tuple(facts.items()))
             found = open_predictions(os.fspath(given), **facts)
-            self.chunks = _chunks(found)
+            self.chunks = whole_chunks(found)
         else:
             found, self.array = _from_dask(given, opening)
         #: What the client knows; it reads no values.
@@ -328,18 +357,12 @@ class Pieces:
         """Run ``work`` on every piece and return what is merged; ``shared`` goes to each worker once."""
         from dask.delayed import delayed
 
-        view = self.view
-        job = Job(
-            topic=cluster.topic(),
-            opening=self.opening,
-            shape=view.shape,
-            dtype=view.dtype.str,
-            kind=view.kind,
-            n_classes=n_classes,
-            renormalize=view.renormalize,
-            row_tolerance=view.row_tolerance,
-            model_ids=view.model_ids,
+        job = Job.of(
+            self.view,
+            self.opening,
             memory=memory,
+            topic=cluster.topic(),
+            n_classes=n_classes,
             threshold=threshold,
         )
         base = delayed(_held, pure=False)((job, shared), dask_key_name=f"{job.topic}-shared")

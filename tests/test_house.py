@@ -66,6 +66,9 @@ ORDER = (
     "exploration",
     "report",
     "audit",
+    "cluster",
+    "pieces",
+    "distributed",
     "cli",
 )
 PUBLIC = [
@@ -91,6 +94,7 @@ PUBLIC = [
     "pairwise_discrepancy",
     "predict_all",
     "profile",
+    "profile_distributed",
     "rashomon_capacity",
     "rashomon_mask",
     "sample_loss",
@@ -118,6 +122,8 @@ HEAVY = (
     "vl_convert",
     "jinja2",
     "matplotlib",
+    "dask",
+    "distributed",
 )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .accumulate import MultiplicityAccumulator
     from .audit import Audit, run_audit
     from .curve_results import Bootstrap, EpsilonCurves, Interval, SizeCurves
+    from .distributed import profile_distributed
     from .errors import (
         AnswersError,
         InvalidInputError,
@@ -86,6 +87,7 @@ _HOME = {
     "accumulate": ("MultiplicityAccumulator",),
     "audit": ("Audit", "run_audit"),
     "curve_results": ("Bootstrap", "EpsilonCurves", "Interval", "SizeCurves"),
+    "distributed": ("profile_distributed",),
     "errors": (
         "AnswersError",
         "InvalidInputError",

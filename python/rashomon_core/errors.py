@@ -8,6 +8,7 @@ model, sample, value) and how to fix it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "AnswersError",
@@ -68,6 +69,18 @@ class MissingDependencyError(RashomonError, ImportError):
             f"Fix: pip install 'rashomon-core[{extra}]'"
         )
         self.library = library
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Come back from a worker as what it was."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    """Return an exception with these arguments, whatever its constructor takes."""
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class OutputError(RashomonError, OSError):

@@ -131,6 +131,10 @@ def measure(
         Path | None,
         typer.Option(metavar="FOLDER", help="Keep what is read in FOLDER, and go on from there after a kill."),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Measure on a Dask cluster: tcp://host:port, local or local:WORKERS."),
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a drawn selection and of the bootstrap.")] = 0,
     checksum: ChecksumOption = False,
     report: ReportOption = None,
@@ -160,6 +164,9 @@ def measure(
 
             check_libraries()
 
+        if scheduler is not None:
+            _check_scheduler(scheduler, epsilon, relative, selection, loss, bootstrap, curves, report, threads, resume)
+
         from rashomon_core.profiling import profile
         from rashomon_core.report.document import build_document
         from rashomon_core.report.inputs import Inputs, parse_fairness, parse_positive
@@ -177,15 +184,15 @@ def measure(
         if example:
             preds, target, carried, description = _example(target, labels, groups, notes)
         assert preds is not None
-        view = open_predictions(
-            preds,
-            kind=cast("Kind | None", kind),
-            axes=axes,
-            key=key,
-            key_per_model=key_per_model,
-            n_classes=n_classes,
-            renormalize=renormalize,
-        )
+        opening: dict[str, Any] = {
+            "kind": cast("Kind | None", kind),
+            "axes": axes,
+            "key": key,
+            "key_per_model": key_per_model,
+            "n_classes": n_classes,
+            "renormalize": renormalize,
+        }
+        view = open_predictions(preds, **opening)
         inputs = Inputs(preds, view, checksum)
         given = {
             "target": inputs.vector("target", target),
@@ -200,31 +207,40 @@ def measure(
         for file in (output, report):
             keep_inputs(file, inputs.files.values())
         index = parse_positive(positive, view)
+        asked: dict[str, Any] = {
+            "metrics": metrics if metrics in ("all", "pass") else [m.strip() for m in metrics.split(",")],
+            "capacity_tol": capacity_tol,
+            "threshold": threshold,
+            "positive": index,
+            "missing": missing,
+            "fairness_threshold": fair,
+            "skip_undefined": skip_undefined,
+            "size": size,
+            "seed": seed,
+            "memory": memory,
+            "keep_arrays": False,
+        }
         measured = None
         try:
             with show_progress(False if quiet else None):
-                measured = profile(
-                    view,
-                    **given,
-                    epsilon=epsilon,
-                    relative=relative,
-                    metrics=metrics if metrics in ("all", "pass") else [m.strip() for m in metrics.split(",")],
-                    size=size,
-                    capacity_tol=capacity_tol,
-                    seed=seed,
-                    threshold=threshold,
-                    positive=index,
-                    missing=missing,
-                    fairness_threshold=fair,
-                    skip_undefined=skip_undefined,
-                    threads=threads,
-                    memory=memory,
-                    keep_arrays=False,
-                    bootstrap=bootstrap,
-                    interval=interval,
-                    curves=curves,
-                    checkpoint=checkpoint,
-                )
+                if scheduler is not None:
+                    from rashomon_core.distributed import profile_distributed
+
+                    given = {name: value for name, value in given.items() if name not in ("loss", "selection")}
+                    measured = profile_distributed(preds, scheduler=scheduler, **given, **asked, **opening)
+                else:
+                    measured = profile(
+                        view,
+                        **given,
+                        **asked,
+                        epsilon=epsilon,
+                        relative=relative,
+                        threads=threads,
+                        bootstrap=bootstrap,
+                        interval=interval,
+                        curves=curves,
+                        checkpoint=checkpoint,
+                    )
         except InvalidInputError as error:
             raise inputs.blame(error) from None
         finally:
@@ -254,6 +270,18 @@ def measure(
         check_limits(limits, document["results"])
         if strict:
             check_certified(document["results"])
+
+
+def _check_scheduler(scheduler: str, *asked: object) -> None:
+    """Refuse, before anything is read, an address that is none and what a cluster does not measure."""
+    from rashomon_core.cluster import parse_scheduler
+
+    parse_scheduler(scheduler)
+    names = ("epsilon", "relative", "selection", "loss", "bootstrap", "curves", "report", "threads", "resume")
+    for name, value in zip(names, asked, strict=True):
+        if value is not None and value is not False:
+            fix = "say --scheduler local:N for N workers" if name == "threads" else "measure without --scheduler"
+            raise UsageError(f"--{name} and --scheduler do not go together. Fix: drop it, or {fix}")
 
 
 def _example(

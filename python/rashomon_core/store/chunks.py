@@ -39,7 +39,8 @@ def zarr_reader(array: Any, path: str) -> ChunkFiles | SlicedReader:
             f"{len(missing)} of {files.count} chunks are not stored: {named}. They would read as the fill value "
             f"{array.fill_value}, which is no prediction",
             file=path,
-            fix="write them again; an interrupted writer leaves such gaps",
+            fix="write them again; an interrupted writer leaves such gaps. If they are to hold the fill value, "
+            "write with config={'write_empty_chunks': True}",
         )
     plain = not missing and _plain(array)
     return ChunkFiles(files, np.dtype(array.dtype), path) if plain else ZarrReader(array, path, files)

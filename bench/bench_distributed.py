@@ -1,0 +1,122 @@
+"""A cluster on one machine: two worker processes against one, and what the scheduler costs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import rashomon_core as rc
+from rashomon_core import pieces
+
+library = pytest.importorskip("distributed", reason="distributed is not installed")
+zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+
+Array = npt.NDArray[Any]
+MODELS, CLASSES = 400, 10  # a chunk of 4,096 samples has 65.5 MB
+
+
+def write_chunks(path: Path, total: int) -> int:
+    """Write valid float32 scores in chunks of 4,096 samples, without compression; return the bytes."""
+    chunks = max(4, total // (MODELS * 4096 * CLASSES * 4))
+    rng = np.random.default_rng(4)
+    scores = rng.random((MODELS, 4096, CLASSES), dtype=np.float32)
+    scores /= scores.sum(axis=2, keepdims=True)
+    array = zarr.create_array(
+        path, shape=(MODELS, 4096 * chunks, CLASSES), chunks=scores.shape, dtype="f4", compressors=None
+    )
+    for k in range(chunks):
+        array[:, 4096 * k : 4096 * (k + 1)] = np.roll(scores, k, axis=1)
+    return scores.nbytes * chunks
+
+
+@pytest.fixture(scope="module")
+def clients() -> Iterator[dict[int, Any]]:
+    """A cluster of one worker process and one of two."""
+    with contextlib.ExitStack() as stack:
+        made = {}
+        for n in (1, 2):
+            cluster = stack.enter_context(library.LocalCluster(**settings(n)))
+            made[n] = stack.enter_context(library.Client(cluster, set_as_default=False))
+            made[n].wait_for_workers(n)
+        yield made
+
+
+def settings(n: int) -> dict[str, Any]:
+    return {
+        "n_workers": n,
+        "threads_per_worker": 1,
+        "processes": True,
+        "dashboard_address": None,
+        "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+        "silence_logs": logging.CRITICAL,
+    }
+
+
+def in_turn(path: Path, metrics: str) -> dict[str, Any]:
+    """Do the tasks of the cluster one after the other in this process."""
+    view = rc.open_predictions(path)
+    job = pieces.Job.of(view, pieces.Opening(str(path), ()), memory=512_000_000)
+    empty = rc.MultiplicityAccumulator(
+        *view.shape[:2], view.n_classes, kind=view.kind, metrics=metrics, model_ids=view.model_ids
+    )
+    plan = pieces.plan_tasks(view.shape, 4, pieces.whole_chunks(view))
+    states = [pieces.measure_piece(job, empty, None, *piece) for piece in plan]
+    while len(states) > 1:
+        states = [pieces.merge_states((job, empty), states[i : i + 8]) for i in range(0, len(states), 8)]
+    return empty.absorb(*states[0]).results(threads=1)
+
+
+@pytest.mark.parametrize("metrics", ["pass", "rashomon_capacity"])
+def bench_workers(
+    metrics: str,
+    clients: dict[int, Any],
+    tmp_path: Path,
+    race: Callable[..., Any],
+    size: Callable[[str], int],
+    report: Callable[..., None],
+) -> None:
+    path = tmp_path / "x.zarr"
+    total = write_chunks(path, size("CLUSTER_BYTES") // (1 if metrics == "pass" else 4))
+
+    def by(n: int) -> dict[str, Any]:
+        found = rc.profile_distributed(path, scheduler=clients[n], metrics=metrics, keep_arrays=False)
+        return found.results()
+
+    assert by(2) == by(1) == in_turn(path, metrics)
+    used: list[float] = []
+
+    def one() -> None:
+        before = processor(clients[1])
+        by(1)
+        used.append(processor(clients[1]) - before)
+
+    alone: list[float] = []
+
+    def serial() -> None:
+        before = time.process_time()
+        in_turn(path, metrics)
+        alone.append(time.process_time() - before)
+
+    seen = race(lambda: by(2), rounds=size("CLUSTER_ROUNDS"), threads=2, one=one, serial=serial)
+    label = f"measure {metrics}, {total / 1e9:.1f} GB of Zarr, {MODELS} models, C={CLASSES}"
+    if len(os.sched_getaffinity(0)) >= 2:
+        report(f"{label}: two worker processes", seen.over("subject", "one"), "x one", 1.6)
+    cost = 100 * (seen.seconds["one"] / seen.seconds["serial"] - 1)
+    report(f"{label}: scheduler at tasks of 65.5 MB", cost, "% of the work", 5, at_most=True)
+    shares = 100 * (np.array(used[1:]) / np.array(alone[1:]) - 1)
+    report("  processor time of the worker beyond the work's", shares, "%")
+    report("  the work alone", total / 1e9 / seen.seconds["serial"], "GB/s")
+
+
+def processor(client: Any) -> float:
+    """Return the processor seconds of the only worker."""
+    return float(next(iter(client.run(time.process_time).values())))

@@ -1,0 +1,309 @@
+"""Dask: the only file that speaks with a scheduler. Connects, runs a tree of tasks, says what went wrong.
+
+A tree is leaves (tasks that read) and merges of up to ``FAN_IN`` neighbours, level by level, in the order of the
+leaves. All of it is one graph: the scheduler merges as leaves finish, repeats the tasks of a worker that dies, and
+only the root comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import tempfile
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from . import tiles
+from .errors import MissingDependencyError, UsageError, WorkerError
+
+__all__ = ["CONNECT", "FAN_IN", "PATIENCE", "Cluster", "connected", "note_done", "parse_scheduler"]
+
+#: Results that one merge takes in.
+FAN_IN = 8
+#: Seconds that a scheduler has to answer.
+CONNECT = 5.0
+#: Seconds that a measurement waits while there is no worker at all: local ones start again, batch systems send others.
+PATIENCE = 30.0
+#: Seconds between two looks at the result, and at the cluster.
+LOOK, WATCH = 0.1, 1.0
+
+
+def _library() -> Any:
+    try:
+        import dask
+        import distributed
+    except ImportError as error:
+        name = "dask" if (error.name or "dask").startswith("dask") else "distributed"
+        raise MissingDependencyError(name, "measuring on a cluster", "dask") from None
+    del dask
+    return distributed
+
+
+@contextlib.contextmanager
+def connected(scheduler: object = None, *, memory: int | None = None) -> Iterator[Cluster]:
+    """Connect to a scheduler, or start one on this machine, for the block.
+
+    Parameters
+    ----------
+    scheduler : distributed.Client, or str
+        A client is used and left open. "tcp://host:port" (or tls, ws) is connected to. "local" and "local:N" start N
+        worker processes of one thread (default: one for each processor) and end them with the block; a script that
+        does so keeps its own work behind ``if __name__ == "__main__":``, as for every process that Python starts.
+        None: the client that is open in this process, else "local".
+    memory : int, optional
+        Bytes that all local workers together may take for their tiles.
+
+    Raises
+    ------
+    UsageError
+        Nobody answers at the address within :data:`CONNECT` seconds, or it is none.
+    MissingDependencyError
+        Dask is not installed.
+    """
+    library = _library()
+    if scheduler is None:
+        try:
+            scheduler = library.get_client()
+        except ValueError:
+            scheduler = "local"
+    if isinstance(scheduler, library.Client):
+        yield Cluster(library, scheduler)
+        return
+    if not isinstance(scheduler, str):
+        raise UsageError(f"scheduler={scheduler!r} is neither a client nor an address. Fix: tcp://host:port, or local")
+    local, _, number = parse_scheduler(scheduler).partition(":")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet())
+        count, address = 1, scheduler
+        if local == "local":
+            count = tiles.parse_threads(int(number) if number else None)
+            address = stack.enter_context(_local(library, count))
+        try:
+            client = library.Client(address, timeout=CONNECT, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            text = str(error).split("\n")[0]
+            raise UsageError(
+                f"the scheduler {scheduler} cannot be reached ({text}). Fix: check the address and that it runs "
+                "(dask scheduler), or say local"
+            ) from None
+        stack.callback(_close, client)
+        yield Cluster(library, client, memory // count if local == "local" and memory else None)
+
+
+@contextlib.contextmanager
+def _local(library: Any, n: int) -> Iterator[Any]:
+    with tempfile.TemporaryDirectory(prefix="rashomon-core-dask-", ignore_cleanup_errors=True) as folder:
+        cluster = library.LocalCluster(
+            n_workers=n,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any free port: two runs do not collide
+            local_directory=folder,
+            silence_logs=logging.CRITICAL,
+        )
+        try:
+            yield cluster
+        finally:
+            with contextlib.suppress(Exception):
+                cluster.close()
+
+
+def _close(client: Any) -> None:
+    with contextlib.suppress(Exception):  # a scheduler that is gone by now
+        client.close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's log and its warnings about ports and versions from stderr: what matters is raised here."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client", "tornado.application")]
+    before = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(distributed|dask|tornado)(\..*)?")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+
+
+def note_done(topic: str) -> None:
+    """Tell the client, from inside a task, that one more leaf is done."""
+    from distributed import get_worker
+
+    with contextlib.suppress(ValueError):  # called outside a worker
+        get_worker().log_event(topic, 1)
+
+
+def _release() -> str:
+    from . import __version__
+
+    return __version__
+
+
+class Cluster:
+    """A client, and how to run trees of tasks on it."""
+
+    def __init__(self, library: Any, client: Any, memory: int | None = None) -> None:
+        self.library, self.client = library, client
+        #: Bytes that a task may take, where that is known.
+        self.memory = memory
+
+    @property
+    def workers(self) -> dict[str, Any]:
+        """The workers by address, as the scheduler knows them now."""
+        facts = self.client.scheduler_info(n_workers=-1)["workers"]
+        return {str(address): worker for address, worker in facts.items()}
+
+    @property
+    def threads(self) -> int:
+        """Tasks that can run at once; 1 while there is no worker yet."""
+        return max(1, sum(int(worker["nthreads"]) for worker in self.workers.values()))
+
+    def check(self) -> None:
+        """Make sure that every worker has this release of the library.
+
+        Raises
+        ------
+        UsageError
+            One has not, or has none.
+        """
+        for address, found in self.client.run(_release, on_error="return").items():
+            if found != _release():
+                has = f"cannot load rashomon-core ({found})" if isinstance(found, Exception) else f"has release {found}"
+                raise UsageError(
+                    f"the worker {address} {has}, the client has {_release()}. Fix: install the same release there"
+                )
+
+    def topic(self) -> str:
+        """Return a name of its own for a tree: keys of its tasks, events of its progress."""
+        return f"rashomon-core-{uuid.uuid4().hex[:12]}"
+
+    def run(
+        self,
+        topic: str,
+        leaves: Sequence[Any],
+        merge: Callable[[Any, list[Any]], Any],
+        shared: Any,
+        *,
+        label: str,
+    ) -> Any:
+        """Run a tree and return its root.
+
+        Parameters
+        ----------
+        topic : str
+            From :meth:`topic`; leaves tell their end with :func:`note_done`.
+        leaves : sequence of dask.delayed.Delayed
+        merge : callable
+            Takes ``shared`` and a list of neighbours, leaves them as they are, and returns one of the same kind.
+        shared : dask.delayed.Delayed
+
+        Raises
+        ------
+        Exception
+            What a task raised.
+        WorkerError
+            The workers or the scheduler are gone, or a task has ended several workers.
+        """
+        from dask.delayed import delayed
+
+        level, depth, join = list(leaves), 0, delayed(merge, pure=False)
+        while len(level) > 1:
+            groups = [level[i : i + FAN_IN] for i in range(0, len(level), FAN_IN)]
+            level = [
+                g[0] if len(g) == 1 else join(shared, g, dask_key_name=f"{topic}-merge-{depth}-{k}")
+                for k, g in enumerate(groups)
+            ]
+            depth += 1
+        done = 0
+
+        def count(event: tuple[float, int]) -> None:
+            nonlocal done
+            done += int(event[1])
+
+        tiles.progress(label, 0, len(leaves))
+        future = None
+        try:
+            with warnings.catch_warnings():
+                # what belongs to samples travels with its tasks, once and nowhere else: large, and meant to be
+                warnings.filterwarnings("ignore", message="Sending large graph")
+                self.client.subscribe_topic(topic, count)
+                future = self.client.compute(level[0], optimize_graph=False)
+            self._wait(future, lambda: tiles.progress(label, min(done, len(leaves)), len(leaves)))
+            result = self._result(future)
+        finally:
+            with contextlib.suppress(Exception):
+                self.client.unsubscribe_topic(topic)
+            if future is not None:
+                with contextlib.suppress(Exception):
+                    future.cancel(force=True)
+        tiles.progress(label, len(leaves), len(leaves))
+        return result
+
+    def _wait(self, future: Any, show: Callable[[], None]) -> None:
+        looked = alive = time.monotonic()
+        told = False
+        ended = threading.Event()
+        future.add_done_callback(lambda _: ended.set())
+        while not future.done():
+            ended.wait(LOOK)  # in pieces: Ctrl-C gets through everywhere
+            show()
+            now = time.monotonic()
+            if now - looked < WATCH:
+                continue
+            looked = now
+            if self.client.status != "running":
+                if self.client.status == "closed" or now - alive > CONNECT:
+                    raise WorkerError("the scheduler is gone. Fix: start it and its workers again, then measure again")
+                continue
+            if self.workers:
+                alive, told = now, False
+            elif now - alive > PATIENCE:
+                raise WorkerError(
+                    f"no worker is left (or none came) for {PATIENCE:g} seconds. Fix: start workers (dask worker "
+                    "ADDRESS); if they ran out of memory, give them more or state a smaller --memory"
+                )
+            elif not told:
+                told = True
+                warnings.warn(f"the cluster has no workers: waiting {PATIENCE:g} seconds for one", stacklevel=4)
+
+    def _result(self, future: Any) -> Any:
+        if future.status in ("cancelled", "lost"):
+            raise WorkerError("the scheduler dropped the tasks (it was restarted, or they were cancelled there)")
+        if future.status == "error":
+            error = future.exception()
+            if isinstance(error, self.library.scheduler.KilledWorker):
+                raise WorkerError(
+                    f"a task ended {error.allowed_failures + 1} workers, one after the other (out of memory, most "
+                    "likely). Fix: workers with more memory, or a smaller --memory"
+                )
+            raise error
+        return future.result()
+
+
+def parse_scheduler(text: str) -> str:
+    """Return the address as it is, or a message about what it should be, before anything is read.
+
+    Examples
+    --------
+    >>> from rashomon_core.cluster import parse_scheduler
+    >>> parse_scheduler("local:4"), parse_scheduler("tcp://node7:8786")
+    ('local:4', 'tcp://node7:8786')
+    """
+    local, _, count = text.partition(":")
+    if local == "local":
+        good = text == local or (count.isdigit() and int(count) > 0)
+    else:
+        good = re.fullmatch(r"(\w+://)?[^\s/]+:\d+", text) is not None
+    if good:
+        return text
+    raise UsageError(f"scheduler {text!r} is no address. Fix: tcp://host:port, local, or local:4")

@@ -49,6 +49,7 @@ MERGE_RULES = {
     "cells": "sum, exact; weights as weighted",
     "weighted": "totals of each block, added in the order of the blocks once all samples before are there",
     "losses": "as weighted",
+    "delta": "as weighted",
     "pair_counts": "sum, exact; weights as weighted",
 }
 #: Those of samples that are combined value by value.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import rashomon_core as rc
 from rashomon_core import tiles
-from rashomon_core.store import windows
+from rashomon_core.store import arrays, windows
 
 Array = NDArray[Any]
 mapped = pytest.mark.skipif(not windows.supported(), reason="this system maps no files under control")
@@ -359,3 +359,83 @@ def test_a_budget_that_reads_in_another_way_is_refused(tmp_path: Path, monkeypat
         measure(view, options, memory="100MB", checkpoint=rc.Checkpoint(tmp_path / "state"))
     kept = rc.Checkpoint(tmp_path / "state")
     assert measure(view, options, memory="1MB", checkpoint=kept) == measure(view, options)
+
+
+# --- what is read -----------------------------------------------------------------------------------------------
+
+
+def read_so_far() -> int:
+    """Return the bytes that this process has read by calls."""
+    with open("/proc/self/io", encoding="ascii") as stream:
+        return next(int(line.split()[1]) for line in stream if line.startswith("rchar"))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="Linux counts what a process reads")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("form", ["folder", "zarr2", "zarr-packed"])
+def test_each_byte_is_read_once_per_pass(
+    form: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 19)
+    full = scores(15, 40_960, 2)
+    if form == "folder":
+        path = str(tmp_path / "models")
+        os.mkdir(path)
+        for k, model in enumerate(full):
+            np.save(f"{path}/m{k}.npy", model)
+        stored = full.nbytes
+    else:
+        path = write(tmp_path, full, form)
+        stored = sum(p.stat().st_size for p in Path(path).rglob("*") if p.is_file() and p.name[0] in "0123456789")
+    view = rc.open_predictions(path)
+    rc.profile(view, metrics="pass", threads=threads, memory="8MB")  # what is imported late
+    before = read_so_far()
+    rc.profile(view, metrics="pass", threads=threads, memory="8MB")
+    assert stored <= read_so_far() - before <= 1.002 * stored + 65_536
+
+
+def test_a_folder_of_many_files_opens_by_its_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = scores(300, 5000, 2)
+    for k in range(300):
+        np.save(tmp_path / f"m{k}.npy", full[k])
+    parsed = []
+    header = arrays.npy_header
+    monkeypatch.setattr(arrays, "npy_header", lambda *given: parsed.append(1) or header(*given))  # type: ignore[func-returns-value]
+    before = read_so_far() if os.path.exists("/proc/self/io") else 0
+    view = rc.open_predictions(tmp_path)
+    if before:
+        assert read_so_far() - before < 300 * 512 + 65_536
+    assert len(parsed) == 1
+    assert view.model_ids == tuple(f"m{k}" for k in range(300))  # natural order
+    expected = numbers(rc.Predictions.from_array(full, model_ids=view.model_ids), metrics="pass")
+    open_now = len(os.listdir("/proc/self/fd")) if before else 0
+    assert numbers(view, metrics="pass", threads=2) == expected
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= open_now + 2
+    os.truncate(tmp_path / "m7.npy", 20_000)
+    with pytest.raises(rc.InvalidInputError, match=r"m7\.npy: the file is truncated"):
+        rc.open_predictions(tmp_path)
+    np.save(tmp_path / "m7.npy", full[7, :4000])
+    with pytest.raises(rc.InvalidInputError, match=r"4000 samples, .*m0\.npy' has 5000"):
+        rc.open_predictions(tmp_path)
+
+
+@mapped
+def test_packed_chunks_are_decoded_once_per_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rashomon_core.store import chunks
+
+    path = write(tmp_path, scores(12, 21_000, 2), "zarr-packed")  # chunks of 6 models and 2048 samples
+    decoded: list[Any] = []
+    read = chunks.ZarrReader._slice
+
+    def counted(reader: Any, key: Any) -> Any:
+        decoded.append(key)
+        return read(reader, key)
+
+    monkeypatch.setattr(chunks.ZarrReader, "_slice", counted)
+    monkeypatch.setattr("rashomon_core.store.raw.SLICE_BYTES", 1)
+    for memory in ("4MB", "64MB"):
+        decoded.clear()
+        rc.profile(rc.open_predictions(path), metrics="pass", threads=2, memory=memory)
+        places = [tuple(part.start // k for part, k in zip(key, (6, 2048, 2), strict=True)) for key in decoded]
+        assert len(places) == len(set(places)) == 2 * 11

@@ -56,6 +56,8 @@ GROUP = 512
 TILE_BYTES = 1 << 26
 #: Shortest run of one model that is read from a file: a page, so that no page is read twice.
 PAGE = 4096
+#: Runs of one model that are worth looking at the accumulators again: a call, or a file opened, costs that much.
+LONG_RUN = 64 << 10
 #: Shortest run of one model that is mapped instead of read: below it faults cost as much as a copy.
 WINDOW_RUN = 128 << 10
 #: A mapped run brings in up to this many bytes around its ends, without and with huge pages.
@@ -359,6 +361,12 @@ def plan(
         if wide * (per_sample + min(chunks[0], M) * width) <= share:
             samples = wide
     samples = min(samples, math.ceil(N / unit) * unit)
+    gridded = chunks is not None and 1 < chunks[1] < N
+    if not (in_place or whole or decoding or gridded) and samples * width < LONG_RUN:
+        longer = min(math.ceil(LONG_RUN / (width * unit)), math.ceil(N / unit)) * unit  # fewer models at a time
+        fit = (share - per_sample * longer) // (longer * width)
+        if per_sample * longer <= share // 2 and fit >= min(M, WINDOW_MODELS):
+            samples = longer
     models = M
     if not in_place:
         room = max(share - per_sample * samples, share // 4)

@@ -9,6 +9,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -481,6 +482,28 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loss(np.array([0.25, 0.75]), 1) == 0.125
     with pytest.raises(rc.MissingDependencyError, match=r"'numba'.*pip install 'rashomon-core\[jit\]'"):
         loss.over(np.array([[0.5, 0.5]]), [0, 1])
+
+
+def test_with_numba_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    with pytest.raises(rc.UsageError, match="NUMBA_DISABLE_JIT is set"):
+        rc.sample_loss(own_brier.function).over(np.array([[0.5, 0.5]]), [0, 1])
+
+
+def test_a_function_that_fails_once_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit._Reading, "_first", lambda *_: None)
+    with pytest.raises(rc.InvalidInputError, match="but not when it was called again"):
+        rc.sample_loss(_nan_at).over(np.full((1, 4), 0.75), [0, 1, 0, 1])
+
+
+def test_several_threads_of_the_user_at_once() -> None:
+    scores, y = problem(31, 6, 9001, 3, "float32")
+    loss = rc.sample_loss(own_brier.function)
+    with ThreadPoolExecutor(4) as pool:
+        found = [f.result() for f in [pool.submit(loss.over, scores, y, threads=2) for _ in range(8)]]
+    assert len({bits(losses) for losses in found}) == 1
 
 
 def test_numba_is_loaded_when_a_loss_is_computed() -> None:

@@ -31,7 +31,7 @@ Function = Callable[[Array, int], Any]
 #: Names that mean something else where a loss is chosen.
 TAKEN = ("fidelity", "zero_one", "log_loss", "cross_entropy", "given")
 #: Bytes of scores as float64 between the check of their values and the loop: both find them in the second-level cache.
-STEP_BYTES = 1 << 19
+STEP_BYTES = 1 << 20
 #: Numbers of the buffer from which the function reads, or one row.
 BATCH = 512
 #: ``module:function`` with dots in the module.
@@ -411,6 +411,11 @@ def _numba() -> Any:
         import numba
     except ImportError as error:
         raise MissingDependencyError("numba", "a loss of your own", "jit") from error
+    if numba.config.DISABLE_JIT:
+        raise UsageError(
+            "NUMBA_DISABLE_JIT is set, and a loss of your own runs compiled only. Fix: unset it; to debug a loss, call "
+            "it like the plain function"
+        )
     return numba
 
 

@@ -22,6 +22,7 @@ COMPILED = ("_cpu", "_encode", "_decisions", "_scores", "_capacity")
 #: Each module imports only what stands above it, or in its own room.
 ORDER = (
     "errors",
+    "naming",
     "predictions",
     "vectors",
     "inputs",

@@ -9,6 +9,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -483,6 +484,28 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
         loss.over(np.array([[0.5, 0.5]]), [0, 1])
 
 
+def test_with_numba_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    with pytest.raises(rc.UsageError, match="NUMBA_DISABLE_JIT is set"):
+        rc.sample_loss(own_brier.function).over(np.array([[0.5, 0.5]]), [0, 1])
+
+
+def test_a_function_that_fails_once_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit._Reading, "_first", lambda *_: None)
+    with pytest.raises(rc.InvalidInputError, match="but not when it was called again"):
+        rc.sample_loss(_nan_at).over(np.full((1, 4), 0.75), [0, 1, 0, 1])
+
+
+def test_several_threads_of_the_user_at_once() -> None:
+    scores, y = problem(31, 6, 9001, 3, "float32")
+    loss = rc.sample_loss(own_brier.function)
+    with ThreadPoolExecutor(4) as pool:
+        found = [f.result() for f in [pool.submit(loss.over, scores, y, threads=2) for _ in range(8)]]
+    assert len({bits(losses) for losses in found}) == 1
+
+
 def test_numba_is_loaded_when_a_loss_is_computed() -> None:
     code = (
         "import sys, numpy as np, rashomon_core as rc\n"
@@ -513,7 +536,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "number = 3\n"
     )
     monkeypatch.chdir(tmp_path)
-    for name in ("own_losses_here", "own_broken_here"):
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    for name in ("own_losses_here", "own_broken_here", "own_garbled_here", "own_needy_here"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
@@ -524,9 +548,7 @@ def measured(loss: str, *more: object) -> Any:
 
 @pytest.mark.parametrize("function", ["brier", "decorated"])
 def test_the_command_takes_a_function(folder: Path, function: str) -> None:
-    path = list(sys.path)
     found = document(measured(f"own_losses_here:{function}", "--json", "--curves", "--threads", 2))
-    assert sys.path == path
     assert found["parameters"]["loss"] == found["results"]["set"]["loss"] == f"own_losses_here:{function}"
     scores, y = np.load("p.npy"), np.load("y.npy")
     same = rc.profile(scores, y=y, loss=own_brier, epsilon=0.02, selection=0.5)
@@ -539,27 +561,29 @@ def test_the_command_takes_a_function(folder: Path, function: str) -> None:
 @pytest.mark.parametrize(
     ("loss", "code", "message"),
     [
-        ("own_losses_here:briar", 2, "own_losses_here has no function 'briar'; did you mean 'brier'?"),
+        ("own_losses_here:briar", 2, "own_losses_here has no 'briar'; did you mean 'brier'?"),
         ("own_losses_here:number", 2, "a sample loss is a plain function of (scores, label)"),
         ("own_losses_here:broken", 2, "own_losses_here.py:9: the loss 'own_losses_here:broken' cannot be compiled"),
         ("own_losses_here:undefined", 3, "own_losses_here.py:10: the loss 'own_losses_here:undefined' returned nan"),
         ("no_such_module_here:f", 2, "there is no module 'no_such_module_here'"),
         ("no_such_package_here.losses:f", 2, "there is no module 'no_such_package_here'"),
-        ("own_broken_here:f", 2, "importing own_broken_here failed with ZeroDivisionError: division by zero"),
-        ("own_needy_here:f", 2, "importing own_needy_here failed with ModuleNotFoundError: No module named 'nowhere'"),
+        ("own_broken_here:f", 2, "own_broken_here fails with ZeroDivisionError: division by zero"),
+        ("own_needy_here:f", 2, "own_needy_here fails with ModuleNotFoundError: No module named 'nowhere'"),
+        ("own_garbled_here:f", 2, "own_garbled_here fails with SyntaxError"),
         ("losses.npy:f", 3, "losses.npy"),
         ("brier", 2, "neither fidelity, zero_one, log_loss, cross_entropy, module:function nor a file"),
     ],
 )
 def test_what_the_command_refuses(folder: Path, loss: str, code: int, message: str) -> None:
     (folder / "own_broken_here.py").write_text("x = 1\ny = x / 0\n")
+    (folder / "own_garbled_here.py").write_text("def f(:\n")
     (folder / "own_needy_here.py").write_text("import nowhere\n")
     result = measured(loss, "--json")
     assert result.exit_code == code, result.stderr
     assert message in result.stderr
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
-    if "failed with" in message:
+    if "fails with" in message:
         assert f"{loss.split(':')[0]}.py:{2 if 'broken' in loss else 1})" in result.stderr
 
 

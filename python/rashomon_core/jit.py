@@ -8,11 +8,9 @@ samples are the kernels that every other loss uses.
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import os
 import re
-import sys
 import types
 from collections.abc import Callable
 from typing import Any, overload
@@ -21,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _encode, _scores
-from .errors import InvalidInputError, MissingDependencyError, UsageError, suggestion
+from .errors import InvalidInputError, MissingDependencyError, UsageError
+from .naming import find_object
 from .tiles import BLOCK, Scratch, parse_memory, parse_threads, plan, read_block, run
 from .vectors import as_decisions, as_score_view, as_weights
 
@@ -32,7 +31,7 @@ Function = Callable[[Array, int], Any]
 #: Names that mean something else where a loss is chosen.
 TAKEN = ("fidelity", "zero_one", "log_loss", "cross_entropy", "given")
 #: Bytes of scores as float64 between the check of their values and the loop: both find them in the second-level cache.
-STEP_BYTES = 1 << 19
+STEP_BYTES = 1 << 20
 #: Numbers of the buffer from which the function reads, or one row.
 BATCH = 512
 #: ``module:function`` with dots in the module.
@@ -226,50 +225,13 @@ def sample_loss(
 def find_loss(spec: str) -> SampleLoss | None:
     """Return the loss that ``module:function`` names, or None for text of another form.
 
-    The module is imported, which runs its code, from the current directory or from where Python finds modules. A plain
-    function is made a loss; its name is ``spec``.
-
-    Raises
-    ------
-    UsageError
-        There is no such module, it fails, or it holds no such function.
+    A plain function is made a loss, and ``spec`` is its name. The module is imported: see
+    :func:`rashomon_core.naming.find_object`.
     """
-    match = _SPEC.fullmatch(spec)
-    if match is None:
+    if _SPEC.fullmatch(spec) is None:
         return None
-    home, attribute = match.groups()
-    here = os.getcwd()
-    sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(home)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (home == error.name or home.startswith(f"{error.name}.")):
-            raise UsageError(
-                f"loss {spec!r}: there is no module {error.name!r} in {here} or among the installed ones. "
-                "Fix: run it where the file is, or add its folder to PYTHONPATH"
-            ) from None
-        raise _broken(spec, home, error) from error
-    except Exception as error:
-        raise _broken(spec, home, error) from error
-    finally:
-        if here in sys.path:
-            sys.path.remove(here)
-    found = getattr(module, attribute, None)
-    if found is None:
-        known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise UsageError(f"loss {spec!r}: {home} has no function {attribute!r}{suggestion(attribute, known)}")
+    found = find_object(spec, f"loss {spec!r}")
     return SampleLoss(found.function if isinstance(found, SampleLoss) else found, spec)
-
-
-def _broken(spec: str, home: str, error: Exception) -> UsageError:
-    at, frame = "", error.__traceback__
-    while frame is not None:  # the last line outside of the machinery that imports
-        file = frame.tb_frame.f_code.co_filename
-        if not file.startswith("<") and os.path.abspath(file) != os.path.abspath(__file__) and "importlib" not in file:
-            at = f" ({file}:{frame.tb_lineno})"
-        frame = frame.tb_next
-    text = str(error).split("\n", 1)[0]
-    return UsageError(f"loss {spec!r}: importing {home} failed with {type(error).__name__}: {text}{at}")
 
 
 # --- one reading --------------------------------------------------------------------------------------------------
@@ -449,6 +411,11 @@ def _numba() -> Any:
         import numba
     except ImportError as error:
         raise MissingDependencyError("numba", "a loss of your own", "jit") from error
+    if numba.config.DISABLE_JIT:
+        raise UsageError(
+            "NUMBA_DISABLE_JIT is set, and a loss of your own runs compiled only. Fix: unset it; to debug a loss, call "
+            "it like the plain function"
+        )
     return numba
 
 

@@ -25,6 +25,7 @@ from rashomon_core.extraction.recipes import Recipe, default_recipes, make_recip
 from rashomon_core.extraction.rows import concat, row_hashes, take
 from rashomon_core.extraction.surrogates import fit_surrogate
 from rashomon_core.extraction.target import Target
+from rashomon_core.naming import find_object
 from rashomon_core.workers import one_thread, parse_workers, run_tasks
 
 from . import checkpoints, embeddings
@@ -475,7 +476,8 @@ def _given_target(config: Config, target: Any, dataset: Any) -> Target | None:
     known: Any = None
     spec = config["target"]
     if target is None and isinstance(spec, Mapping) and "python" in spec:
-        target = _imported(str(spec["python"]))
+        name = str(spec["python"])
+        target = find_object(name, f"target.python={name!r}")
     if target is None:
         return None
     if isinstance(target, Target):
@@ -508,24 +510,6 @@ def _class_order(known: Sequence[object], names: Sequence[str]) -> list[int]:
         f"the target's classes are {', '.join(texts)} and those of the labels {', '.join(names)}",
         fix="a target fitted on these labels or their indices from 0, or Target.from_callable, columns in that order",
     )
-
-
-def _imported(name: str) -> Any:
-    import importlib
-    import sys
-
-    module, colon, attribute = name.partition(":")
-    if not colon or not module or not attribute:
-        raise UsageError(f"target.python={name!r}: write module:object, for example mymodels:classifier")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as python -m does: modules of the current folder
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"target.python={name!r} cannot be imported: {error}") from None
-    return found
 
 
 def _target_recipe(config: Config, arena: Arena) -> Recipe:

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import naive
 import numpy as np
+import pytest
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -180,3 +182,75 @@ def test_any_cuts_give_the_numbers_of_the_profile(data: st.DataObject) -> None:
     found, again = merged(problem, one).results(), merged(problem, accs).results()
     assert found == again  # the same bits for any order of the same chunks
     same_numbers(found, problem.whole().results())
+
+
+def test_every_instruction_set(isa: str) -> None:
+    """Blocks of models and of samples, weights and pairs on each; capacities of rows that rounding sets apart."""
+    rng = np.random.default_rng(7)
+    M, N = 6, BLOCK + 300
+    x = strategies.make_scores(7, M, N, 2, "near", "float32")
+    x[:, ::3] = x[:1, ::3] + rng.integers(0, 2, (M, -(-N // 3), 2)) * np.float32(6e-8)
+    given: dict[str, Any] = {
+        "target": x[0],
+        "y": rng.integers(0, 2, N),
+        "groups": rng.integers(0, 3, N),
+        "sample_weight": rng.random(N),
+    }
+    acc = rc.MultiplicityAccumulator(M, N, 2, kind="proba", metrics="all", pairs=True, **given)
+    a, b = slice(0, 2), slice(2, 6)
+    for n in (slice(BLOCK, N), slice(0, BLOCK)):
+        acc.update(x[b, n], models=b, samples=n).update_pairs(x[b, n], x[a, n], left=b, right=a, samples=n)
+        acc.update(x[a, n], models=a, samples=n)
+    found, profile = acc.results(), rc.profile(x, **given)
+    expected = profile.results()
+    same_numbers(found.pop("score_variance"), expected.pop("score_variance"))
+    assert found == expected
+    arrays = acc.compute()
+    for name in ("rashomon_capacity_lower", "rashomon_capacity_upper", "low", "high"):
+        assert np.array_equal(arrays[name], profile.arrays[name]), name
+    assert np.array_equal(
+        arrays["rates"].counts,
+        rc.group_rates(x_labels(x), given["y"], given["groups"], sample_weight=given["sample_weight"]).counts,
+    )
+
+
+def x_labels(x: Array) -> Array:
+    return np.asarray(x.argmax(axis=-1))
+
+
+@given(problem=strategies.label_problems(max_models=6, max_samples=300, max_classes=8), seed=strategies.seeds())
+def test_against_slow_loops(problem: strategies.LabelProblem, seed: int) -> None:
+    labels, C, w = problem.labels, problem.n_classes, problem.weights
+    rng = np.random.default_rng(seed)
+    M, N = labels.shape
+    acc = rc.MultiplicityAccumulator(
+        M,
+        N,
+        C,
+        kind="labels",
+        metrics="all",
+        pairs=True,
+        target=problem.target,
+        reference=problem.reference,
+        y=problem.y,
+        groups=problem.groups,
+        missing="group",
+        sample_weight=w,
+    )
+    models, samples = cuts(rng, M, 3), cuts(rng, N, 3)
+    for n in samples:
+        for i, m in enumerate(models):
+            acc.update(labels[m, n], models=m, samples=n)
+            for other in models[:i]:
+                acc.update_pairs(labels[m, n], labels[other, n], left=m, right=other, samples=n)
+    found = acc.compute()
+    assert np.array_equal(found["votes"], naive.votes(labels, C))
+    assert np.array_equal(found["ambiguous_samples"], (np.asarray(labels) != np.asarray(problem.reference)).any(axis=0))
+    assert np.array_equal(found["mismatches"], (np.asarray(labels) != np.asarray(problem.reference)).sum(axis=1))
+    assert found["ambiguity"] == pytest.approx(naive.ambiguity(labels, problem.reference, w), abs=1e-12)
+    assert found["discrepancy"] == pytest.approx(naive.discrepancy(labels, problem.reference, w), abs=1e-12)
+    assert found["fidelity"] == pytest.approx(naive.fidelity(labels, problem.target, w), abs=1e-12)
+    assert found["pairwise_disagreement"] == pytest.approx(naive.pairwise_disagreement(labels, w), abs=1e-12)
+    if w is None:
+        counts = np.rint(found["pairwise_disagreement"] * N).astype(np.int64)
+        assert np.array_equal(counts, naive.pairwise_disagreement_counts(labels))

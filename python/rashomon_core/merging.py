@@ -6,6 +6,7 @@ the only way anything gets in: a chunk is visited on its own, becomes a state of
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -154,6 +155,11 @@ class Span:
                     return "pairs", (max(a, e), min(b, f))
         return None
 
+    def continues_in(self, other: Span) -> bool:
+        """Whether the other one follows and has seen the same."""
+        seen, theirs = ((s.models, s.pairs, s.fields.keys(), s.moments.keys()) for s in (self, other))
+        return self.stop == other.start and seen == theirs
+
     def take(self, other: Span) -> None:
         """Take in another span of the same samples."""
         self.models = _join(self.models + other.models)
@@ -194,33 +200,39 @@ class State:
 
     def check(self, other: Span) -> None:
         """Refuse a span of what was seen before."""
-        for span in self.spans:
-            if span.start < other.stop and other.start < span.stop:
-                found = span.overlap(other)
-                if found is not None:
-                    what = "models and samples" if found[0] == "models" else "pairs of models"
-                    raise InvalidInputError(
-                        f"{what} were given before",
-                        where=f"models {found[1][0]}..{found[1][1] - 1}, sample {max(span.start, other.start)}",
-                        fix="give every (model, sample) once"
-                        if found[0] == "models"
-                        else "compare every two blocks of models once on the same samples",
-                    )
+        for span in self.spans[self._among(other.start, other.stop)]:
+            found = span.overlap(other)
+            if found is not None:
+                what = "models and samples" if found[0] == "models" else "pairs of models"
+                raise InvalidInputError(
+                    f"{what} were given before",
+                    where=f"models {found[1][0]}..{found[1][1] - 1}, sample {max(span.start, other.start)}",
+                    fix="give every (model, sample) once"
+                    if found[0] == "models"
+                    else "compare every two blocks of models once on the same samples",
+                )
+
+    def _among(self, start: int, stop: int) -> slice:
+        """Return which spans have some of the samples start..stop."""
+        first = bisect.bisect_right(self.spans, start, key=lambda span: span.stop)
+        return slice(first, bisect.bisect_left(self.spans, stop, lo=first, key=lambda span: span.start))
 
     def merge(self, other: State) -> None:
         """Take in another state, whose arrays become this one's; nothing happens where they overlap."""
         for span in other.spans:
             self.check(span)
-        edges = {e for s in (*self.spans, *other.spans) for e in (s.start, s.stop)}
+        touched = self._among(other.spans[0].start, other.spans[-1].stop) if other.spans else slice(0, 0)
+        both = (self.spans[touched], other.spans)
+        edges = {e for spans in both for s in spans for e in (s.start, s.stop)}
         cuts = np.array(sorted(edges), dtype=np.int64)
-        mine, theirs = ({s.start: s for s in _cut(spans, cuts)} for spans in (self.spans, other.spans))
+        mine, theirs = ({s.start: s for s in _cut(spans, cuts)} for spans in both)
         for start, span in theirs.items():
             if start in mine:
                 mine[start].take(span)
             else:
                 mine[start] = span
             self._settle(mine[start])
-        self.spans = [mine[start] for start in sorted(mine)]
+        self.spans[touched] = [mine[start] for start in sorted(mine)]
         self._add(self.counts, other.counts)
         for key, windows in other.totals.items():
             self._add(self.totals.setdefault(key, {}), windows)
@@ -271,11 +283,13 @@ class State:
 
     def _fold(self) -> None:
         """Add the totals of the samples up to the first that is not complete, block by block."""
-        at = 0
-        for span in self.spans:
+        at = self.folded_to
+        for span in itertools.islice(self.spans, self._among(at, at + 1).start, None):
             if span.start != at or not self._complete(span):
                 break
             at = span.stop
+        if at == self.folded_to:
+            return
         for key in sorted(key for key in self.totals if key[1] <= at):
             self._add(self.folded, self.totals.pop(key))
         self.folded_to = at
@@ -326,6 +340,16 @@ class State:
             result[span.start : span.stop] = span.fields[name]
             span.fields[name] = result[span.start : span.stop]
         return result
+
+    def compact(self) -> None:
+        """Make neighbours that have seen the same one span."""
+        runs: list[list[Span]] = []
+        for span in self.spans:
+            if runs and runs[-1][-1].continues_in(span):
+                runs[-1].append(span)
+            else:
+                runs.append([span])
+        self.spans = [run[0] if len(run) == 1 else _joined(run) for run in runs]
 
     def copy(self) -> State:
         """Return one with arrays of its own."""
@@ -440,6 +464,7 @@ class State:
 
     def to_plain(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return a JSON-ready header and arrays by name."""
+        self.compact()
         arrays: dict[str, Array] = {}
 
         def windows(given: dict[str, Window], prefix: str) -> dict[str, list[int]]:
@@ -497,6 +522,18 @@ class State:
             for entry in header["totals"]
         }
         self.folded, self.folded_to = windows(header["folded"], "folded"), header["folded_to"]
+
+
+def _joined(run: list[Span]) -> Span:
+    """Return neighbours as one span; their own arrays go as the joined ones come."""
+    first = run[0]
+    names, keys = list(first.fields), list(first.moments)
+    fields = {name: np.concatenate([span.fields.pop(name) for span in run]) for name in names}
+    moments = {}
+    for key in keys:
+        three = [span.moments.pop(key) for span in run]
+        moments[key] = tuple(np.concatenate([parts[i] for parts in three]) for i in range(3))
+    return Span(first.start, run[-1].stop, first.models, first.pairs, fields, moments)  # type: ignore[arg-type]
 
 
 def _cut(spans: list[Span], cuts: Array) -> Iterator[Span]:

@@ -291,7 +291,7 @@ def _zarr(path: str) -> list[Entry]:
     try:
         root = zarr.open(path, mode="r")
         arrays = [("data", root)] if isinstance(root, zarr.Array) else sorted(_zarr_members(root, zarr))
-        return [Entry(name, tuple(a.shape), np.dtype(a.dtype), partial(_zarr_reader, a, path)) for name, a in arrays]
+        return [Entry(name, tuple(a.shape), np.dtype(a.dtype), partial(SlicedReader, a, path)) for name, a in arrays]
     except Exception as error:  # the library raises many unrelated types for a damaged store
         raise InvalidInputError(
             f"not a readable zarr store ({error})", file=path, fix="write it again with zarr"
@@ -300,24 +300,6 @@ def _zarr(path: str) -> list[Entry]:
 
 def _zarr_members(group: Any, zarr: Any) -> list[tuple[str, Any]]:
     return [(name, a) for name, a in group.members(max_depth=None) if isinstance(a, zarr.Array)]
-
-
-def _zarr_reader(array: Any, path: str) -> Reader:
-    """Return the reader of an array whose chunks are all there: one that is missing would read as fill values."""
-    size = array.shards or array.chunks
-    grid = [-(-n // k) for n, k in zip(array.shape, size, strict=True)]
-    folder = os.path.join(path, array.path)
-    keys = ((at, array.metadata.encode_chunk_key(at)) for at in np.ndindex(*grid))
-    missing = [(at, key) for at, key in keys if not os.path.exists(os.path.join(folder, key))]
-    if missing:
-        at, key = missing[0]
-        ranges = [f"{i * k}:{min(i * k + k, n)}" for i, k, n in zip(at, size, array.shape, strict=True)]
-        raise InvalidInputError(
-            f"{len(missing)} of {math.prod(grid)} chunks are not stored, the first is {key} for [{', '.join(ranges)}]",
-            file=path,
-            fix="write them; if they are to hold the fill value only, write with config={'write_empty_chunks': True}",
-        )
-    return SlicedReader(array, path)
 
 
 class _Hdf5File:

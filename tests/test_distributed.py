@@ -391,7 +391,7 @@ def test_a_zarr_with_missing_chunks(client: Any, tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", reason="zarr is not installed")
     zarr.create_array(tmp_path / "x.zarr", data=whole(3), chunks=(10, 4096, 3))
     (tmp_path / "x.zarr" / "c" / "1" / "2" / "0").unlink()
-    with pytest.raises(rc.InvalidInputError, match=r"1 of 6 chunks .* c/1/2/0 for \[10:20, 8192:12288, 0:3\]"):
+    with pytest.raises(rc.InvalidInputError, match="1 of 6 chunks are not stored: c/1/2/0"):
         rc.profile_distributed(tmp_path / "x.zarr", scheduler=client)
 
 

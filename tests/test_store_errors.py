@@ -439,34 +439,3 @@ def test_vectors(tmp_path: Path) -> None:
 def test_csv_module_limits_are_errors_of_ours(tmp_path: Path) -> None:
     path = rows(tmp_path / "t.csv", "sample_id,m", "1," + "9" * (csv.field_size_limit() + 1))
     refused(path, "cannot be read")
-
-
-@pytest.mark.parametrize("version", [2, 3])
-def test_zarr_with_missing_chunks(tmp_path: Path, version: int) -> None:
-    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
-    for name, options, lost in (
-        ("plain", {"chunks": (2, 10, 3)}, {2: "1.2.0", 3: "c/1/2/0"}[version]),
-        ("sharded", {"chunks": (1, 5, 3), "shards": (2, 10, 3)}, "c/1/2/0"),
-    ):
-        if name == "sharded" and version == 2:
-            continue
-        path = tmp_path / f"{name}.zarr"
-        array = zarr.create_array(path, shape=(5, 28, 3), dtype="f4", zarr_format=version, **options)
-        array[...] = 1 / 3
-        store.open_predictions(path).validate()
-        (path / lost).unlink()
-        refused(path, "1 of 9 chunks are not stored", f"the first is {lost} for [2:4, 20:28, 0:3]")
-
-
-def test_zarr_chunks_of_fill_values_can_be_stored(tmp_path: Path) -> None:
-    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
-    for kept in (False, True):
-        path = tmp_path / f"{kept}.zarr"
-        array = zarr.create_array(
-            path, shape=(2, 20), chunks=(1, 10), dtype="u1", fill_value=0, config={"write_empty_chunks": kept}
-        )
-        array[...] = 0
-        if kept:
-            assert not store.open_predictions(path, n_classes=2).to_array().any()
-        else:
-            refused(path, "4 of 4 chunks", "write_empty_chunks", n_classes=2)

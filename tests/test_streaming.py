@@ -192,7 +192,7 @@ def test_a_resumed_measurement_gives_the_bytes_of_one_that_was_not_stopped(
     kept.remove()
     assert not (tmp_path / "all").exists()
     total = everything.added
-    assert total >= 6
+    assert total >= 4  # the stops below differ
     for stop in (1, total // 2, total - 1):
         folder = tmp_path / f"state{stop}"
         with monkeypatch.context() as patched:

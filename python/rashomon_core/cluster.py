@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import signal
+import sys
 import tempfile
 import threading
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from typing import Any
 
 from . import tiles
@@ -98,20 +102,66 @@ def connected(scheduler: object = None, *, memory: int | None = None) -> Iterato
 @contextlib.contextmanager
 def _local(library: Any, n: int) -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="rashomon-core-dask-", ignore_cleanup_errors=True) as folder:
-        cluster = library.LocalCluster(
-            n_workers=n,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any free port: two runs do not collide
-            local_directory=folder,
-            silence_logs=logging.CRITICAL,
-        )
+        cluster = None
         try:
+            with _deaf_children():
+                cluster = library.LocalCluster(
+                    n_workers=n,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any free port: two runs do not collide
+                    local_directory=folder,
+                    silence_logs=logging.CRITICAL,
+                )
             yield cluster
+        except RuntimeError as error:
+            if cluster is not None:
+                raise
+            raise WorkerError(
+                f"the worker processes did not start ({error}). Fix: a script that starts them keeps its own work "
+                'behind if __name__ == "__main__":'
+            ) from None
         finally:
-            with contextlib.suppress(Exception):
-                cluster.close()
+            if cluster is not None:
+                if sys.exc_info()[0] is not None:
+                    _end_workers(cluster)
+                with contextlib.suppress(Exception):
+                    cluster.close()
+
+
+def _end_workers(cluster: Any) -> None:
+    """End local workers at once: tasks at hand would be waited for, and nobody wants them any more."""
+    for nanny in list(cluster.workers.values()):
+        with contextlib.suppress(Exception):
+            nanny.auto_restart = False
+            os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach, as it reaches the whole group: this process ends them.
+
+    A Ctrl-C that comes meanwhile is raised at the end.
+    """
+    caught: list[Any] = []
+    main = threading.current_thread() is threading.main_thread()
+    own = signal.getsignal(signal.SIGINT)
+    if main and callable(own):
+        signal.signal(signal.SIGINT, lambda *what: caught.append(what))
+    masks = hasattr(signal, "pthread_sigmask")
+    if masks:
+        resource_tracker.ensure_running()  # it would let the signal in again when it starts
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if main and callable(own):
+            signal.signal(signal.SIGINT, own)
+    if caught and callable(own):
+        own(*caught[0])
 
 
 def _close(client: Any) -> None:

@@ -123,15 +123,20 @@ class _Window:
         self.shape = (models[1] - models[0], samples[1] - samples[0], *source.shape[2:])
         self.dtype, self.path = source.dtype, source.path
         self.chunks = getattr(source, "chunks", None)
-        #: Whether blocks can be had without a copy.
-        self.windows = bool(getattr(source, "windows", False))
+        #: Models and samples of the largest block without a copy; this one must begin with such a block.
+        self.windows: tuple[int, int] | None = None
+        extents = getattr(source, "windows", None)
+        if extents is not None and not any(
+            at % most and most < size for at, most, size in zip(self.at, extents, source.shape, strict=False)
+        ):
+            self.windows = (min(extents[0], self.shape[0]), min(extents[1], self.shape[1]))
 
     def read(self, models: slice, samples: slice, out: Array | None = None) -> Array:
         block: Array = self.source.read(*self._moved(models, samples), out)
         return block
 
-    def window(self, models: slice, samples: slice) -> Any:
-        return self.source.window(*self._moved(models, samples))
+    def window(self, models: slice, samples: slice, **how: Any) -> Any:
+        return self.source.window(*self._moved(models, samples), **how)
 
     def ahead(self, models: slice, samples: slice) -> None:
         ask = getattr(self.source, "ahead", None)

@@ -79,8 +79,7 @@ def open_predictions(
     Notes
     -----
     A .npy file with a native .json beside it (same stem) takes axes, kind, class names and ids from there;
-    arguments that contradict it are refused. A zarr array with chunks that
-    are not stored is refused: they would read as its fill value.
+    arguments that contradict it are refused. A zarr chunk that is not stored reads as the array's fill value.
     """
     name = os.fspath(path)
     if key is not None and key_per_model:

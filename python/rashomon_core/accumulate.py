@@ -468,7 +468,7 @@ class MultiplicityAccumulator:
         part = replace(config.inputs, view=replace(view, model_ids=self.model_ids))
         every = slice(0, self.n_samples)
         asked = config.ask(part, every, matched=size is not None)
-        found = self._state.to_visit(part.view, asked.request)
+        found = self._state.to_visit(part.view, replace(asked.request, spill=not keep_arrays))
         largest = None
         if config.pairs and asked.pairs:
             largest = farthest_in(self._pair_sums())

@@ -196,6 +196,20 @@ def test_labels_by_name_and_a_function_that_writes() -> None:
     assert_array_equal(scores, before)
 
 
+def test_values_that_the_function_carries() -> None:
+    def focal(scores: Array, label: int = 0, gamma: float = 2.0) -> float:
+        return -((1 - scores[label]) ** gamma) * math.log(scores[label])
+
+    def make(gamma: float) -> rc.SampleLoss:
+        return rc.sample_loss(lambda scores, label: -((1 - scores[label]) ** gamma) * math.log(scores[label]))
+
+    scores, y = problem(14, 3, 700, 3, "float64")
+    expected = means(focal, rows_of(scores), y)
+    assert_allclose(rc.sample_loss(focal).over(scores, y), expected, **CLOSE)
+    assert_allclose(make(2.0).over(scores, y), expected, **CLOSE)
+    assert_allclose(make(0.0).over(scores, y), rc.log_loss(scores, y), **CLOSE)
+
+
 def test_a_sample_loss_is_the_function_still() -> None:
     assert own_brier(np.array([0.25, 0.75]), 1) == 0.125
     assert own_brier.name == "brier"
@@ -378,7 +392,10 @@ def test_what_is_no_function_of_two_arguments() -> None:
     def keyed(scores: Array, label: int, *, power: float) -> float:
         return 0.0
 
-    for function in (lonely, crowded, keyed):
+    def starred(*given: Any) -> float:
+        return 0.0
+
+    for function in (lonely, crowded, keyed, starred):
         with pytest.raises(
             rc.UsageError, match=rf"test_jit\.py:\d+: {function.__name__}\(.*does not take two arguments"
         ):

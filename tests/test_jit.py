@@ -26,6 +26,7 @@ from variants import SMALL, bits, everywhere, streamed
 
 import rashomon_core as rc
 from rashomon_core import jit
+from rashomon_core.metrics.visit import total
 
 pytest.importorskip("numba", reason="losses of the user's own need Numba, an optional library")
 
@@ -129,8 +130,11 @@ def test_same_bits_under_every_limit(columns: int, dtype: str) -> None:
         scores[:, :, 0] += 1 - scores.sum(axis=2, dtype=float).astype(dtype)
         y = np.random.default_rng(3).integers(0, columns, samples)
     w = np.random.default_rng(2).random(samples)
-    assert_allclose(everywhere(own_brier.over, scores, y), own_brier.per_sample(scores, y).mean(axis=1), **CLOSE)
-    everywhere(own_brier.over, scores, y, sample_weight=w)
+    values = own_brier.per_sample(scores, y)
+    by_the_rule = np.array([total(v) / samples for v in values])  # the sum of every other loss
+    assert bits(everywhere(own_brier.over, scores, y)) == bits(by_the_rule)
+    weighted = np.array([total(v, w) / total(w) for v in values])
+    assert bits(everywhere(own_brier.over, scores, y, sample_weight=w)) == bits(weighted)
     if columns == 3:
         everywhere(own_brier.per_sample, scores, y)
 
@@ -194,6 +198,20 @@ def test_labels_by_name_and_a_function_that_writes() -> None:
     before = scores.copy()
     assert_allclose(own_spoiler.over(scores, y), before[:, :, 0].mean(axis=1), **CLOSE)
     assert_array_equal(scores, before)
+
+
+def test_values_that_the_function_carries() -> None:
+    def focal(scores: Array, label: int = 0, gamma: float = 2.0) -> float:
+        return -((1 - scores[label]) ** gamma) * math.log(scores[label])
+
+    def make(gamma: float) -> rc.SampleLoss:
+        return rc.sample_loss(lambda scores, label: -((1 - scores[label]) ** gamma) * math.log(scores[label]))
+
+    scores, y = problem(14, 3, 700, 3, "float64")
+    expected = means(focal, rows_of(scores), y)
+    assert_allclose(rc.sample_loss(focal).over(scores, y), expected, **CLOSE)
+    assert_allclose(make(2.0).over(scores, y), expected, **CLOSE)
+    assert_allclose(make(0.0).over(scores, y), rc.log_loss(scores, y), **CLOSE)
 
 
 def test_a_sample_loss_is_the_function_still() -> None:
@@ -378,7 +396,10 @@ def test_what_is_no_function_of_two_arguments() -> None:
     def keyed(scores: Array, label: int, *, power: float) -> float:
         return 0.0
 
-    for function in (lonely, crowded, keyed):
+    def starred(*given: Any) -> float:
+        return 0.0
+
+    for function in (lonely, crowded, keyed, starred):
         with pytest.raises(
             rc.UsageError, match=rf"test_jit\.py:\d+: {function.__name__}\(.*does not take two arguments"
         ):

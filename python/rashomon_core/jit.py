@@ -37,7 +37,7 @@ BATCH = 512
 #: ``module:function`` with dots in the module.
 _SPEC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 #: Lines of Numba's errors that only say in which of its steps it was.
-_STEPS = ("Failed in ", "During: ", "Use of unsupported", "Invalid use of")
+_STEPS = ("Failed in ", "During: ")
 
 
 class SampleLoss:
@@ -56,9 +56,12 @@ class SampleLoss:
             raise UsageError(
                 f"a sample loss is a plain function of (scores, label), not {_named(plain)}. Fix: wrap it in a function"
             )
-        try:
-            inspect.signature(plain).bind(None, None)
-        except TypeError:
+        taken = list(inspect.signature(plain).parameters.values())
+        if (
+            len(taken) < 2
+            or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in taken)
+            or any(p.default is p.empty for p in taken[2:])
+        ):
             raise UsageError(
                 f"{_place(plain)}: {plain.__name__}{inspect.signature(plain)} does not take two arguments. "
                 "Fix: a sample loss is a function of (scores, label)"
@@ -69,7 +72,7 @@ class SampleLoss:
         self.name = f"{plain.__module__}:{plain.__qualname__}" if name is None else name
         self._compiled: Any = None
         self._loops: dict[tuple[int, bool], Any] = {}
-        functools.update_wrapper(self, plain)
+        functools.update_wrapper(self, plain, updated=())
 
     def __repr__(self) -> str:
         """Name and place."""
@@ -148,7 +151,8 @@ class SampleLoss:
         if self._compiled is not None:
             return self._compiled
         numba = _numba()
-        signature = (numba.types.float64[::1], numba.types.int64)
+        more = list(inspect.signature(self.function).parameters.values())[2:]
+        signature = (numba.types.float64[::1], numba.types.int64, *(numba.types.Omitted(p.default) for p in more))
         # the row is a buffer of our own, so that checked indices cost nothing that could be measured
         compiled = numba.njit(nogil=True, error_model="numpy", boundscheck=True)(self.function)
         try:
@@ -183,7 +187,8 @@ def sample_loss(
     0..C-1. It returns one number: a float, an integer or a boolean; +inf is allowed, NaN and -inf are refused. The
     vector is reused from call to call. Numba compiles the function when it is first needed (about a second), so it may
     use what Numba knows: numbers, loops, ``math``, NumPy, and other functions compiled by Numba. Global values are
-    those at that time. Compiled code divides by zero as NumPy does, and checks indices.
+    those at that time, further arguments keep their defaults. Compiled code divides by zero as NumPy does, and checks
+    indices.
 
     Parameters
     ----------

@@ -291,7 +291,8 @@ def table_lines(changes: Sequence[Change]) -> list[str]:
         wrapped = textwrap.wrap(title, name_width - inner - 1) or [""]
         wrapped = [" " * (inner + (i > 0)) + part for i, part in enumerate(wrapped)]
         lines += wrapped[:-1]
-        percent = "" if change.percent is None else f"{change.percent:+.1f}%" if abs(change.percent) < 1000 else "large"
+        percent = "" if change.percent is None else f"{round(change.percent, 1) + 0.0:+.1f}%"
+        percent = percent if len(percent) <= 7 else "large"
         lines.append(
             line(
                 wrapped[-1],
@@ -312,8 +313,14 @@ def markdown_table(run: Run) -> str:
     if other_work(facts):
         lines += ["", f"Other work ran on the machine when this began (load {facts['load']:.1f})."]
     changed = ", ".join(f"{name} {facts['sizes'][name]:,}" for name in facts["changed_sizes"])
-    sizes = f"not the usual sizes of bench/README.md: {changed}" if changed else "the usual sizes of bench/README.md"
-    lines += ["", f"Taken at {sizes}.", "", "| bench | what | value | unit | target |", "|---|---|---:|---|---|"]
+    usual = f"Not taken at the usual sizes of bench/README.md: {changed}."
+    lines += [
+        "",
+        usual if changed else "Taken at the usual sizes of bench/README.md.",
+        "",
+        "| bench | what | value | unit | target |",
+        "|---|---|---:|---|---|",
+    ]
     bench = None
     for row in run.rows.values():
         if not row.is_ratio and row.target is None:

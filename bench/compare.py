@@ -250,9 +250,9 @@ def warnings_of(before: Run, now: Run) -> list[str]:
         if before.facts.get(key) != now.facts.get(key):
             said.append(f"another {key.replace('_', ' ')}: {before.facts.get(key)} then, {now.facts.get(key)} now")
     old, new = before.facts["sizes"], now.facts["sizes"]
-    for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
-            said.append(f"another size: {key} was {old.get(key)} and is {new.get(key)}")
+    sizes = [f"{key} ({old.get(key)}, now {new.get(key)})" for key in {**old, **new} if old.get(key) != new.get(key)]
+    if sizes:
+        said.append(f"other sizes: {', '.join(sizes)}")
     if before.facts.get("clock") != now.facts.get("clock"):
         said.append(f"another clock: {before.facts.get('clock')} then, {now.facts.get('clock')} now")
     for name, run in (("the baseline", before), ("this run", now)):

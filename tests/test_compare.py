@@ -185,7 +185,7 @@ def test_rows_of_one_name_are_told_apart(files: dict[str, Path]) -> None:
     [
         ("processor", "Another", "another processor"),
         ("instruction_set", "avx512", "another instruction set: avx2 then, avx512 now"),
-        ("sizes", {"ROUNDS": 3}, "another size: ROUNDS was 11 and is 3"),
+        ("sizes", {"ROUNDS": 3}, "other sizes: ROUNDS (11, now 3)"),
         ("clock", "cpu", "another clock"),
         ("load", 3.0, "other work ran when this run began"),
     ],

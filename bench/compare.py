@@ -250,9 +250,9 @@ def warnings_of(before: Run, now: Run) -> list[str]:
         if before.facts.get(key) != now.facts.get(key):
             said.append(f"another {key.replace('_', ' ')}: {before.facts.get(key)} then, {now.facts.get(key)} now")
     old, new = before.facts["sizes"], now.facts["sizes"]
-    for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
-            said.append(f"another size: {key} was {old.get(key)} and is {new.get(key)}")
+    sizes = [f"{key} ({old.get(key)}, now {new.get(key)})" for key in {**old, **new} if old.get(key) != new.get(key)]
+    if sizes:
+        said.append(f"other sizes: {', '.join(sizes)}")
     if before.facts.get("clock") != now.facts.get("clock"):
         said.append(f"another clock: {before.facts.get('clock')} then, {now.facts.get('clock')} now")
     for name, run in (("the baseline", before), ("this run", now)):
@@ -291,7 +291,8 @@ def table_lines(changes: Sequence[Change]) -> list[str]:
         wrapped = textwrap.wrap(title, name_width - inner - 1) or [""]
         wrapped = [" " * (inner + (i > 0)) + part for i, part in enumerate(wrapped)]
         lines += wrapped[:-1]
-        percent = "" if change.percent is None else f"{change.percent:+.1f}%" if abs(change.percent) < 1000 else "large"
+        percent = "" if change.percent is None else f"{round(change.percent, 1) + 0.0:+.1f}%"
+        percent = percent if len(percent) <= 7 else "large"
         lines.append(
             line(
                 wrapped[-1],
@@ -312,8 +313,14 @@ def markdown_table(run: Run) -> str:
     if other_work(facts):
         lines += ["", f"Other work ran on the machine when this began (load {facts['load']:.1f})."]
     changed = ", ".join(f"{name} {facts['sizes'][name]:,}" for name in facts["changed_sizes"])
-    sizes = f"not the usual sizes of bench/README.md: {changed}" if changed else "the usual sizes of bench/README.md"
-    lines += ["", f"Taken at {sizes}.", "", "| bench | what | value | unit | target |", "|---|---|---:|---|---|"]
+    usual = f"Not taken at the usual sizes of bench/README.md: {changed}."
+    lines += [
+        "",
+        usual if changed else "Taken at the usual sizes of bench/README.md.",
+        "",
+        "| bench | what | value | unit | target |",
+        "|---|---|---:|---|---|",
+    ]
     bench = None
     for row in run.rows.values():
         if not row.is_ratio and row.target is None:

@@ -106,7 +106,9 @@ ROWS: pytest.StashKey[list[tuple[str, Row]]] = pytest.StashKey()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
     if hasattr(config.option, "benchmark_autosave"):  # ratios and rounds go to .benchmarks/ as JSON
-        config.option.benchmark_autosave = config.option.benchmark_autosave or not config.option.benchmark_json
+        config.option.benchmark_autosave = config.option.benchmark_autosave or (
+            "" if config.option.benchmark_json else "run"
+        )
 
 
 @pytest.hookimpl(optionalhook=True)

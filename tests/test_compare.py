@@ -185,7 +185,7 @@ def test_rows_of_one_name_are_told_apart(files: dict[str, Path]) -> None:
     [
         ("processor", "Another", "another processor"),
         ("instruction_set", "avx512", "another instruction set: avx2 then, avx512 now"),
-        ("sizes", {"ROUNDS": 3}, "another size: ROUNDS was 11 and is 3"),
+        ("sizes", {"ROUNDS": 3}, "other sizes: ROUNDS (11, now 3)"),
         ("clock", "cpu", "another clock"),
         ("load", 3.0, "other work ran when this run began"),
     ],
@@ -274,7 +274,7 @@ def test_table_goes_between_the_marks(files: dict[str, Path], tmp_path: Path) ->
         assert "| `bench_made` | it\\|self | 2.000 (1.960..2.040) | times | at least 1.000: holds |" in written
         assert "at most 0.400: missed" in written
         assert "seconds" not in written
-        assert "the usual sizes" in written
+        assert "Taken at the usual sizes" in written
     page.write_text("no marks", encoding="utf-8")
     with pytest.raises(compare.Refused, match="each once"):
         compare.command(["--baseline", str(files["base"]), "--markdown", str(page)])
@@ -284,7 +284,7 @@ def test_changed_sizes_are_said(files: dict[str, Path]) -> None:
     facts = copy.deepcopy(FACTS)
     facts["sizes"]["ROUNDS"], facts["changed_sizes"] = 3, ["ROUNDS"]
     write(files["run"], row("it", 1.0), facts=facts)
-    assert "not the usual sizes of bench/README.md: ROUNDS 3" in compare.markdown_table(
+    assert "Not taken at the usual sizes of bench/README.md: ROUNDS 3." in compare.markdown_table(
         compare.read_run([files["run"]])
     )
 

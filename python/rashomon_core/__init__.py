@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from .predictions import Predictions
     from .profiling import profile
     from .results import CapacityResult, ChannelCapacity, JointCapacity, Profile
-    from .store import open_predictions, save_predictions
+    from .store import Checkpoint, open_predictions, save_predictions
 
 __version__ = "0.1.0"
 
@@ -146,7 +146,7 @@ _HOME = {
     "profiling": ("profile",),
     "group_results": ("GroupMultiplicity", "GroupRates"),
     "results": ("CapacityResult", "ChannelCapacity", "JointCapacity", "Profile"),
-    "store": ("open_predictions", "save_predictions"),
+    "store": ("Checkpoint", "open_predictions", "save_predictions"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted([*_MODULE_OF, "__version__"])

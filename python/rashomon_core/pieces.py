@@ -123,15 +123,20 @@ class _Window:
         self.shape = (models[1] - models[0], samples[1] - samples[0], *source.shape[2:])
         self.dtype, self.path = source.dtype, source.path
         self.chunks = getattr(source, "chunks", None)
-        #: Whether blocks can be had without a copy.
-        self.windows = bool(getattr(source, "windows", False))
+        self.decoding = int(getattr(source, "decoding", 0))
+        #: Models and samples of the largest block that can be had without a copy: those of a chunk if we start at one.
+        self.windows: Range | None = getattr(source, "windows", None)
+        if self.windows == source.shape[:2]:
+            self.windows = self.shape[0], self.shape[1]
+        elif self.windows is not None and (models[0] % self.windows[0] or samples[0] % self.windows[1]):
+            self.windows = None
 
     def read(self, models: slice, samples: slice, out: Array | None = None) -> Array:
         block: Array = self.source.read(*self._moved(models, samples), out)
         return block
 
-    def window(self, models: slice, samples: slice) -> Any:
-        return self.source.window(*self._moved(models, samples))
+    def window(self, models: slice, samples: slice, *, huge: bool = False) -> Any:
+        return self.source.window(*self._moved(models, samples), huge=huge)
 
     def ahead(self, models: slice, samples: slice) -> None:
         ask = getattr(self.source, "ahead", None)
@@ -269,11 +274,12 @@ def _held(both: Any) -> Any:
     return both
 
 
-def _work(both: tuple[Job, Any], work: Callable[..., Any], *piece: Any) -> Any:
+def _work(both: tuple[Job, Any], work: Callable[..., Any], data: Array | None, models: Range, samples: Range) -> Any:
     """Task: one piece."""
     job, shared = both
-    result = work(job, shared, *piece)
-    note_done(job.topic)
+    result = work(job, shared, data, models, samples)
+    width = math.prod(job.shape[2:]) * np.dtype(job.dtype).itemsize
+    note_done(job.topic, (models[1] - models[0]) * (samples[1] - samples[0]) * width)
     return result
 
 

@@ -38,6 +38,7 @@ from .metrics.resampling import Resampling
 from .metrics.sizes import curve_objects
 from .metrics.visit import Reference, Request, Visit, encode_vector, total, visit
 from .results import Profile
+from .resuming import Keeper, digest, facts_of
 from .tiles import parse_memory, parse_threads
 from .vectors import as_losses, as_reference, as_selection
 
@@ -77,6 +78,7 @@ def profile(
     bootstrap: int | None = None,
     interval: float = 0.95,
     curves: bool = False,
+    checkpoint: Keeper | None = None,
 ) -> Profile:
     """Measure everything that predictions of many models say about their multiplicity.
 
@@ -135,6 +137,9 @@ def profile(
         Their level.
     curves : bool
         With epsilon also ``epsilon_curves`` of all explored models, at most 200 points; and ``size_curves``.
+    checkpoint : Checkpoint, optional
+        Predictions on disk: what is read is kept there, and a call with the same inputs goes on after a kill, with the
+        same bytes as a result. Remove it when the result is safe.
 
     Returns
     -------
@@ -166,6 +171,7 @@ def profile(
     job = _Job(inputs, names, threshold, positive, fairness_threshold, ddof, size, pool, budget, keep_arrays, rule)
     job.skip_undefined = bool(skip_undefined)
     job.bootstrap = None if bootstrap is None else (int(bootstrap), float(interval), seed)
+    job.checkpoint = checkpoint
     said: list[str] = []
     status = "complete"
     members, chosen, set_facts = None, None, no_set(view)
@@ -175,6 +181,25 @@ def profile(
             said.append(text)
             warnings.warn(text, UserWarning, stacklevel=2)
     reference_facts = as_reference(reference, view, inputs.target, inputs.y)
+    if checkpoint is not None:
+        settings = {
+            "metrics": list(names),
+            "epsilon": epsilon,
+            "relative": bool(relative),
+            "loss": loss if isinstance(loss, str) or loss is None else digest(np.asarray(loss)),
+            "selection": selection
+            if isinstance(selection, (int, float, type(None)))
+            else digest(np.asarray(selection)),
+            "seed": seed,
+            "threshold": threshold,
+            "positive": positive,
+            "missing": missing,
+            "ddof": ddof,
+            "size": size,
+            "capacity_tol": float(capacity_tol),
+            "bootstrap": bootstrap,
+        }
+        checkpoint.begin({**facts_of(view), **_vectors(inputs, reference_facts), **settings, **_here()}, view)
     if epsilon is not None:
         chosen = as_selection(selection, view.n_samples, seed)
         members, set_facts = job.select(loss, epsilon, relative, chosen, reference_facts[1], said)
@@ -257,6 +282,25 @@ def profile(
     )
 
 
+def _vectors(inputs: Inputs, reference: tuple[str | None, int | None, Array | None]) -> dict[str, Any]:
+    """Return what tells the vectors of a measurement from others."""
+    target, groups = inputs.target, inputs.groups
+    return {
+        "target": None if target is None else digest(target.decisions, target.scores),
+        "labels": digest(inputs.y),
+        "groups": None if groups is None else digest(groups.codes),
+        "weights": digest(inputs.weights),
+        "reference": [*reference[:2], digest(reference[2])],
+    }
+
+
+def _here() -> dict[str, Any]:
+    """Return on what code the bits of a result depend."""
+    from . import __version__
+
+    return {"version": __version__, "instruction_set": _cpu.isa_active()}
+
+
 class _Job:
     """One call of profile: checked inputs and limits, and how to read with them."""
 
@@ -279,6 +323,7 @@ class _Job:
         self.fairness_threshold, self.ddof, self.size = fairness_threshold, ddof, size
         self.threads, self.memory, self.keep_arrays = threads, memory, keep_arrays
         self.skip_undefined = False
+        self.checkpoint: Keeper | None = None
         self.bytes_read = 0
         self.loss_values: Array | None = None  # of all explored models
         self.errors: tuple[Array, int] | None = None  # the same as counts among so many samples
@@ -288,7 +333,14 @@ class _Job:
     def visit(self, inputs: Inputs, request: Request, label: str) -> Visit:
         """Read once, with the limits of this call."""
         self.bytes_read += inputs.view.nbytes
-        return visit(inputs.view, request, threads=self.threads, memory=self.memory, label=label)
+        return visit(
+            inputs.view,
+            request,
+            threads=self.threads,
+            memory=self.memory,
+            label=label,
+            checkpoint=self.checkpoint,
+        )
 
     # -- the set
 

@@ -12,10 +12,8 @@ import math
 import os
 import re
 import sys
-import tempfile
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,12 +23,14 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from .buffers import Scratch, SpillArray
 from .errors import UsageError
 from .predictions import Predictions
 
 __all__ = [
     "BLOCK",
     "Plan",
+    "ReadAhead",
     "Scratch",
     "SpillArray",
     "default_memory",
@@ -56,6 +56,14 @@ GROUP = 512
 TILE_BYTES = 1 << 26
 #: Shortest run of one model that is read from a file: a page, so that no page is read twice.
 PAGE = 4096
+#: Runs of one model that are worth looking at the accumulators again: a call, or a file opened, costs that much.
+LONG_RUN = 64 << 10
+#: Shortest run of one model that is mapped instead of read: below it faults cost as much as a copy.
+WINDOW_RUN = 128 << 10
+#: A mapped run brings in up to this many bytes around its ends, without and with huge pages.
+WINDOW_EDGE, HUGE_EDGE = 128 << 10, 4 << 20
+#: Models of a block below which longer runs are not worth a second look at the accumulators.
+WINDOW_MODELS = 16
 #: Planes and per-sample columns may take this part of the budget in memory; beyond it they spill.
 KEPT_PART = 0.25
 
@@ -127,34 +135,14 @@ def default_threads() -> int:
 # --- running ----------------------------------------------------------------------------------------------------
 
 
-class Scratch:
-    """Buffers of one worker, reused from task to task."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, Array] = {}
-
-    def array(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, *, zero: bool = False) -> Array:
-        """Return an array with undefined content (or zeros) under a name; asking again reuses its memory."""
-        kind = np.dtype(dtype)
-        size = math.prod(shape)
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.dtype != kind or buffer.size < size:
-            self._buffers.pop(name, None)
-            buffer = self._buffers[name] = np.empty(size, dtype=kind)
-        array = buffer[:size].reshape(shape)
-        if zero:
-            array.fill(0)
-        return array
-
-
-_reporter: Callable[[str, int, int], None] | None = None
+_reporter: Callable[[str, int, int, int], None] | None = None
 _pools = itertools.count()
 
 
-def progress(label: str, done: int, total: int) -> None:
-    """Tell the progress bar that is shown, if one is."""
+def progress(label: str, done: int, total: int, nbytes: int = 0) -> None:
+    """Tell the progress bar that is shown, if one is; ``nbytes`` were read so far (0: reading is not the work)."""
     if _reporter is not None:
-        _reporter(label, done, total)
+        _reporter(label, done, total, nbytes)
 
 
 def run(
@@ -164,24 +152,24 @@ def run(
     *,
     threads: int,
     label: str = "",
+    nbytes: Callable[[T], int] | None = None,
 ) -> None:
     """Do all tasks on a pool of threads and merge their results in the order of the tasks.
 
-    Kernels release the GIL. An exception stops the rest and is raised; of several, the one of the earliest task.
-    Ctrl-C stops after the tasks at hand.
+    ``nbytes``: what a task reads, for the progress bar. Kernels release the GIL. An exception stops the rest and is
+    raised; of several, the one of the earliest task. Ctrl-C stops after the tasks at hand.
     """
-    total = len(tasks)
-    report = _reporter
-    if report is not None:
-        report(label, 0, total)
+    total, count = len(tasks), 0
+    progress(label, 0, total)
     if threads == 1 or total <= 1:
         scratch = Scratch()
         for i, task in enumerate(tasks):
             result = work(task, scratch)
+            scratch.hold(None)
             if merge is not None:
                 merge(task, result)
-            if report is not None:
-                report(label, i + 1, total)
+            count += 0 if nbytes is None else nbytes(task)
+            progress(label, i + 1, total, count)
         return
     local = threading.local()
     stop = threading.Event()
@@ -191,7 +179,10 @@ def run(
             return None
         if not hasattr(local, "scratch"):
             local.scratch = Scratch()
-        return work(task, local.scratch)
+        try:
+            return work(task, local.scratch)
+        finally:
+            local.scratch.hold(None)
 
     waiting: deque[tuple[T, Future[R | None]]] = deque()
     prefix = f"rashomon-core-{next(_pools)}"
@@ -209,8 +200,8 @@ def run(
             if merge is not None:
                 merge(task, value)  # type: ignore[arg-type]
             done += 1
-            if report is not None:
-                report(label, done, total)
+            count += 0 if nbytes is None else nbytes(task)
+            progress(label, done, total, count)
     finally:
         stop.set()
         _join(pool, prefix)
@@ -236,6 +227,7 @@ def _join(pool: ThreadPoolExecutor, prefix: str) -> None:
 def show_progress(enabled: bool | None = None, *, after: float = 1.0) -> Iterator[None]:
     """Draw a progress bar on stderr for work inside that takes longer than ``after`` seconds.
 
+    It says what part is done, how fast bytes are read and the time left, on one line of 80 columns.
     ``enabled`` None: only when stderr is a terminal.
     """
     global _reporter
@@ -247,9 +239,12 @@ def show_progress(enabled: bool | None = None, *, after: float = 1.0) -> Iterato
     started = time.monotonic()
     bar: Any = None
     current: dict[str, Any] = {}
+    begun: dict[str, tuple[float, int]] = {}
 
-    def report(label: str, done: int, total: int) -> None:
+    def report(label: str, done: int, total: int, nbytes: int) -> None:
         nonlocal bar
+        if done == 0 or label not in begun:
+            begun[label] = time.monotonic(), nbytes
         if bar is None:
             if time.monotonic() - started < after:
                 return
@@ -258,16 +253,19 @@ def show_progress(enabled: bool | None = None, *, after: float = 1.0) -> Iterato
 
             bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=28),
                 TaskProgressColumn(),
+                TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
             bar.start()
         if label not in current:
-            current[label] = bar.add_task(label or "working", total=total)
-        bar.update(current[label], completed=done, total=total)
+            current[label] = bar.add_task(label or "working", total=total, rate="")
+        first, earlier = begun[label]
+        rate = (nbytes - earlier) / max(time.monotonic() - first, 1e-9)
+        bar.update(current[label], completed=done, total=total, rate=_rate(rate) if nbytes else "")
 
     before, _reporter = _reporter, report
     try:
@@ -276,6 +274,10 @@ def show_progress(enabled: bool | None = None, *, after: float = 1.0) -> Iterato
         _reporter = before
         if bar is not None:
             bar.stop()
+
+
+def _rate(speed: float) -> str:
+    return f"{speed / 1e9:.2f} GB/s" if speed >= 1e9 else f"{speed / 1e6:.3g} MB/s"
 
 
 # --- planning ---------------------------------------------------------------------------------------------------
@@ -287,14 +289,37 @@ class Plan:
 
     tiles: tuple[tuple[int, int], ...]
     models: int  # models of a block
+    #: Blocks may be windows of the file; there is memory for what they bring in besides.
+    windows: bool = False
+    huge: bool = False
+    #: A window holds at most this many samples, from a multiple of them on; 0: any.
+    along: int = 0
 
     @property
     def samples(self) -> int:
         """Samples of the largest tile."""
         return max(stop - start for start, stop in self.tiles)
 
+    def pieces(self, task: tuple[int, int]) -> list[slice]:
+        """Cut a tile where one window cannot hold it, in whole groups: one group around each such place."""
+        first, last = task
+        points = {first, last}
+        if self.along:
+            for b in range((first // self.along + 1) * self.along, last, self.along):
+                points |= {b // GROUP * GROUP, min(last, math.ceil(b / GROUP) * GROUP)}
+        return [slice(a, b) for a, b in itertools.pairwise(sorted(points))]
 
-def plan(predictions: Predictions, *, threads: int, memory: int, per_sample: int, unit: int = GROUP) -> Plan:
+
+def plan(
+    predictions: Predictions,
+    *,
+    threads: int,
+    memory: int,
+    per_sample: int,
+    unit: int = GROUP,
+    whole: bool = False,
+    pieces: bool = False,
+) -> Plan:
     """Choose tiles so that all workers together stay within ``memory``.
 
     Parameters
@@ -303,11 +328,20 @@ def plan(predictions: Predictions, *, threads: int, memory: int, per_sample: int
         Bytes that a worker keeps for each sample of its tile, next to the scores it reads.
     unit : int
         Tiles are whole multiples of this many samples.
+    whole : bool
+        Blocks of all models are worth more than long runs.
+    pieces : bool
+        The caller reads tiles in :meth:`Plan.pieces`.
     """
     M, N = predictions.n_models, predictions.n_samples
     width = predictions.columns * predictions.dtype.itemsize
-    share = max(memory // threads, 1)
+    decoding = int(getattr(predictions.source, "decoding", 0))
+    share = max(memory // threads - decoding, memory // threads // 4, 1)
     in_place = _kernel_ready(predictions)
+    if not in_place:
+        found = _plan_windows(predictions, share, threads, per_sample, unit, whole, pieces)
+        if found is not None:
+            return found
     shortest = unit * max(1, math.ceil(PAGE / (unit * width)))
     # samples: as many as fit the share with all models, at least a page of each, at most a tile's worth
     per_model = 0 if in_place else width
@@ -317,10 +351,22 @@ def plan(predictions: Predictions, *, threads: int, memory: int, per_sample: int
     if in_place:  # enough tiles for all threads
         even = math.ceil(N / (4 * threads))
         samples = min(samples, max(shortest, math.ceil(even / unit) * unit))
-    chunks = getattr(predictions.source, "chunks", None)
+    chunks: tuple[int, int] | None = getattr(predictions.source, "chunks", None)
     if chunks is not None and chunks[1] < N and samples > chunks[1]:
         samples = max(shortest, samples // chunks[1] * chunks[1] // unit * unit)
+    elif (
+        decoding and chunks is not None and samples < chunks[1]
+    ):  # a tile that is shorter than a chunk would have it decoded again
+        wide = math.ceil(min(chunks[1], N) / unit) * unit
+        if wide * (per_sample + min(chunks[0], M) * width) <= share:
+            samples = wide
     samples = min(samples, math.ceil(N / unit) * unit)
+    gridded = chunks is not None and 1 < chunks[1] < N
+    if not (in_place or whole or decoding or gridded) and samples * width < LONG_RUN:
+        longer = min(math.ceil(LONG_RUN / (width * unit)), math.ceil(N / unit)) * unit  # fewer models at a time
+        fit = (share - per_sample * longer) // (longer * width)
+        if per_sample * longer <= share // 2 and fit >= min(M, WINDOW_MODELS):
+            samples = longer
     models = M
     if not in_place:
         room = max(share - per_sample * samples, share // 4)
@@ -328,6 +374,44 @@ def plan(predictions: Predictions, *, threads: int, memory: int, per_sample: int
         if chunks is not None and chunks[0] < models:
             models = models // chunks[0] * chunks[0]
     return Plan(tuple((i, min(i + samples, N)) for i in range(0, N, samples)), models)
+
+
+def _plan_windows(
+    predictions: Predictions, share: int, threads: int, per_sample: int, unit: int, whole: bool, pieces: bool
+) -> Plan | None:
+    """Choose tiles whose blocks are windows of the file, or return None where runs would be too short for that."""
+    extents = getattr(predictions.source, "windows", None)
+    if extents is None:
+        return None
+    M, N = predictions.n_models, predictions.n_samples
+    width = predictions.columns * predictions.dtype.itemsize
+    across, along = min(extents[0], M), min(extents[1], N)  # models and samples that one window can hold
+    cut = along if along < N else 0
+    if (whole and across < M) or (cut and (not pieces or along < 4 * GROUP or along * width < WINDOW_RUN)):
+        return None
+    if cut:
+        share -= GROUP * width * across  # what lies across two windows is copied
+    aim = min(math.ceil(2 * WINDOW_RUN / (width * unit)) * unit, math.ceil(along / unit) * unit)
+    even = max(aim, math.ceil(N / (4 * threads * unit)) * unit)  # enough tiles for all threads
+    per = per_sample + width * across
+    models, samples, huge = across, along, True
+    if not (cut and (along + unit) * per + HUGE_EDGE <= share and along * width * across <= 2 * TILE_BYTES):
+        largest = max(TILE_BYTES // (width * across), aim)  # else a window of one run: all of a chunk
+        for huge in (True, False):
+            fit = (share - across * (HUGE_EDGE if huge else WINDOW_EDGE)) // per
+            samples = min(fit, largest, even) // unit * unit
+            if samples * width >= WINDOW_RUN or samples >= N:
+                break
+        else:
+            samples = aim
+            fit = min((share - per_sample * aim) // (aim * width + WINDOW_EDGE), TILE_BYTES // (aim * width))
+            models = min(across, fit)
+            if whole or models < min(across, WINDOW_MODELS) or per_sample * aim > share // 2:
+                return None
+    parts = math.ceil(along / samples)  # equal parts of what a window can hold, moved to whole units
+    starts = sorted({(i + along * k // parts) // unit * unit for i in range(0, N, along) for k in range(parts)})
+    starts = [i for i in starts if i < N]
+    return Plan(tuple(zip(starts, [*starts[1:], N], strict=True)), models, True, huge, cut)
 
 
 def plan_whole(predictions: Predictions, *, threads: int, memory: int, per_sample: int) -> Plan:
@@ -363,9 +447,23 @@ def _ready(block: Array) -> bool:
     return block.dtype.isnative and block.flags.aligned and block.strides[0] % itemsize == 0
 
 
-def read_block(predictions: Predictions, models: slice, samples: slice, scratch: Scratch) -> Array:
-    """Return a block that a kernel can read: a view where that is possible, else repacked once into scratch."""
+def read_block(
+    predictions: Predictions, models: slice, samples: slice, scratch: Scratch, cut: Plan | None = None
+) -> Array:
+    """Return a block that a kernel can read: a view where that is possible, else repacked once into scratch.
+
+    It is valid until the next one is read with the same scratch. ``cut``: the plan that it is part of, which says
+    whether it may be a window of the file.
+    """
     source = predictions.source
+    scratch.hold(None)
+    if cut is not None and cut.windows and samples.stop - samples.start > GROUP:
+        found = source.window(models, samples, huge=cut.huge)  # type: ignore[attr-defined]
+        if found is not None:
+            scratch.hold(found[1])
+            if _ready(found[0]):
+                return np.asarray(found[0])
+            scratch.hold(None)
     shape = (models.stop - models.start, samples.stop - samples.start, *source.shape[2:])
     dtype = source.dtype.newbyteorder("=")
     if source.in_memory:
@@ -378,153 +476,23 @@ def read_block(predictions: Predictions, models: slice, samples: slice, scratch:
     return source.read(models, samples, scratch.array("block", shape, dtype))
 
 
-# --- arrays beyond the budget -----------------------------------------------------------------------------------
+class ReadAhead:
+    """Asks for the block that a worker will want next while it computes on the last one.
 
-
-class SpillArray:
-    """An array in memory, or in an unlinked temporary file when it would not fit the budget.
-
-    The first two axes are written and read in ranges. Files are read and written with pread and pwrite, so their
-    pages never count as memory of the process, and vanish with it.
+    The bytes wait in the page cache of the system, not in the memory of the process, so nothing is added to the
+    budget; what is decoded (packed chunks) is decoded by the worker that wants it.
     """
 
-    _file: Any = None
+    def __init__(self, predictions: Predictions, cut: Plan, threads: int) -> None:
+        self._ask = None if predictions.source.in_memory else getattr(predictions.source, "ahead", None)
+        self._cut, self._models = cut, predictions.n_models
+        self._next = dict(zip(cut.tiles, cut.tiles[threads:], strict=False))
 
-    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, spill: bool = False, odd: bool = False) -> None:
-        self.shape, self.dtype = shape, np.dtype(dtype)
-        self._item = math.prod(shape[2:]) * self.dtype.itemsize
-        self._memory: Array | None = None
-        if spill:
-            self._file = tempfile.TemporaryFile(prefix="rashomon-core-")  # noqa: SIM115
-            weakref.finalize(self, self._file.close)  # a memory map of it has its own handle
-            self._file.truncate(math.prod(shape) * self.dtype.itemsize)
-        else:
-            # an odd distance between rows: rows at distances of powers of two compete for the same cache sets
-            self._memory = (
-                np.empty((shape[0], shape[1] | 1, *shape[2:]), self.dtype)[:, : shape[1]]
-                if odd
-                else np.empty(shape, self.dtype)
-            )
-
-    @classmethod
-    def of(cls, array: Array) -> SpillArray:
-        """Return an array that is there already as one that would be in memory."""
-        made = cls((0, 0), array.dtype)
-        made.shape, made._item, made._memory = array.shape, math.prod(array.shape[2:]) * array.dtype.itemsize, array
-        return made
-
-    def __del__(self) -> None:
-        """Give the temporary file back."""
-        if self._file is not None:
-            self._file.close()
-
-    @property
-    def in_memory(self) -> bool:
-        """False for a temporary file."""
-        return self._memory is not None
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the whole array."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def place(self, rows: slice, columns: slice, scratch: Scratch, name: str) -> Array:
-        """Return where to write ``[rows, columns]``: a view of the array, or scratch to hand to :meth:`commit`."""
-        if self._memory is not None:
-            return self._memory[rows, columns]
-        shape = (rows.stop - rows.start, columns.stop - columns.start, *self.shape[2:])
-        return scratch.array(name, shape, self.dtype)
-
-    def commit(self, block: Array, rows: slice, columns: slice) -> None:
-        """Keep what was written to :meth:`place`."""
-        if self._memory is not None:
-            return
-        if columns.stop - columns.start == self.shape[1]:
-            self._write(_bytes(block), rows.start * self.shape[1] * self._item)
-            return
-        for k, row in enumerate(range(rows.start, rows.stop)):
-            self._write(_bytes(block[k]), (row * self.shape[1] + columns.start) * self._item)
-
-    def read(self, rows: slice, columns: slice | None = None) -> Array:
-        """Return ``[rows, columns]``: a view of memory, or a new array read from the file."""
-        columns = slice(0, self.shape[1]) if columns is None else columns
-        if self._memory is not None:
-            return self._memory[rows, columns]
-        count, width = rows.stop - rows.start, columns.stop - columns.start
-        out = np.empty((count, width, *self.shape[2:]), dtype=self.dtype)
-        if width == self.shape[1]:
-            self._read(_bytes(out), rows.start * self.shape[1] * self._item)
-        else:
-            for k, row in enumerate(range(rows.start, rows.stop)):
-                self._read(_bytes(out[k]), (row * self.shape[1] + columns.start) * self._item)
-        return out
-
-    def gather(self, rows: Array, columns: slice, scratch: Scratch, name: str) -> Array:
-        """Return ``[rows, columns]`` of the rows with these numbers, in scratch."""
-        width = columns.stop - columns.start
-        out = scratch.array(name, (len(rows), width | 1, *self.shape[2:]), self.dtype)[:, :width]  # odd, as above
-        for k, row in enumerate(rows.tolist()):
-            out[k] = self.read(slice(row, row + 1), columns)[0]
-        return out
-
-    def reorder(self, order: Array) -> None:
-        """Put row ``order[k]`` at place k, for all k, in place."""
-        columns = slice(0, self.shape[1])
-        if self._memory is not None:
-            step = max(1, TILE_BYTES // 4 // max(1, len(order) * self._item))
-            for at in range(0, self.shape[1], step):
-                columns = slice(at, min(at + step, self.shape[1]))
-                self._memory[:, columns] = self._memory[order, columns]
-            return
-        left = np.ones(len(order), dtype=bool)
-        for start in range(len(order)):  # cycle by cycle: one row is kept
-            if not left[start]:
-                continue
-            first, place = self.read(slice(start, start + 1)), start
-            while left[place]:
-                left[place] = False
-                source = int(order[place])
-                row = first if source == start else self.read(slice(source, source + 1))
-                self.commit(row, slice(place, place + 1), columns)
-                place = source
-
-    def array(self) -> Array:
-        """Return the whole array; a spilled one as a memory map of its file."""
-        if self._memory is not None:
-            return self._memory
-        return np.memmap(self._file, dtype=self.dtype, mode="r+", shape=self.shape)
-
-    def _write(self, data: memoryview, offset: int) -> None:
-        while len(data):
-            done = _pwrite(self._file, data, offset)
-            data, offset = data[done:], offset + done
-
-    def _read(self, data: memoryview, offset: int) -> None:
-        while len(data):
-            done = _pread(self._file, data, offset)
-            if done == 0:
-                raise OSError("a temporary file ended early")
-            data, offset = data[done:], offset + done
-
-
-def _bytes(block: Array) -> memoryview:
-    return memoryview(block.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-
-
-_seek_lock = threading.Lock()
-
-
-def _pwrite(file: Any, data: memoryview, offset: int) -> int:
-    if hasattr(os, "pwrite"):
-        return os.pwrite(file.fileno(), data, offset)
-    with _seek_lock:  # no positioned writes on this platform
-        file.seek(offset)
-        return int(file.write(data))
-
-
-def _pread(file: Any, data: memoryview, offset: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(file.fileno(), [data], offset)
-    with _seek_lock:
-        file.seek(offset)
-        return int(file.readinto(data))
+    def __call__(self, task: tuple[int, int], m0: int) -> None:
+        """Ask for the block that follows models ``m0 ..`` of a tile."""
+        following: tuple[int, int] | None = task
+        m0 += self._cut.models
+        if m0 >= self._models:
+            m0, following = 0, self._next.get(task)
+        if self._ask is not None and following is not None:
+            self._ask(slice(m0, min(m0 + self._cut.models, self._models)), slice(*following))

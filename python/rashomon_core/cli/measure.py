@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -127,6 +128,10 @@ def measure(
         str | None,
         typer.Option(metavar="ADDRESS", help="Measure on a Dask cluster: tcp://host:port, local or local:WORKERS."),
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep what is read in FOLDER, and go on from there after a kill."),
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a drawn selection and of the bootstrap.")] = 0,
     checksum: ChecksumOption = False,
     report: ReportOption = None,
@@ -157,17 +162,20 @@ def measure(
             check_libraries()
 
         if scheduler is not None:
-            _check_scheduler(scheduler, epsilon, relative, selection, loss, bootstrap, curves, report, threads)
+            _check_scheduler(scheduler, epsilon, relative, selection, loss, bootstrap, curves, report, threads, resume)
 
         from rashomon_core.profiling import profile
         from rashomon_core.report.document import build_document
         from rashomon_core.report.inputs import Inputs, parse_fairness, parse_positive
-        from rashomon_core.store import open_predictions
+        from rashomon_core.store import Checkpoint, open_predictions
         from rashomon_core.tiles import parse_memory, show_progress
 
         fair = parse_fairness(fairness_threshold)
         if memory is not None:
             parse_memory(memory)
+        if example and resume is not None:
+            raise UsageError("--resume is for predictions of your own; --example takes a second")
+        checkpoint = None if resume is None else Checkpoint(resume)
         carried: dict[str, Any] = {}
         description = None
         if example:
@@ -209,6 +217,7 @@ def measure(
             "memory": memory,
             "keep_arrays": False,
         }
+        measured = None
         try:
             with show_progress(False if quiet else None):
                 if scheduler is not None:
@@ -227,9 +236,13 @@ def measure(
                         bootstrap=bootstrap,
                         interval=interval,
                         curves=curves,
+                        checkpoint=checkpoint,
                     )
         except InvalidInputError as error:
             raise inputs.blame(error) from None
+        finally:
+            if measured is None and checkpoint is not None and (kept := checkpoint.progress()):
+                notes.say(kept)
         for text in measured.warnings:
             notes.warn(text)
         document = build_document(measured, inputs=inputs.entries, warnings=notes.warnings)
@@ -249,6 +262,8 @@ def measure(
                 material = gather(document, [source], noun=noun, threads=threads, memory=memory)
                 write_report(material, page=report)
             notes.say(f"wrote {report}")
+        if checkpoint is not None:
+            checkpoint.remove()
         check_limits(limits, document["results"])
         if strict:
             check_certified(document["results"])
@@ -259,7 +274,7 @@ def _check_scheduler(scheduler: str, *asked: object) -> None:
     from rashomon_core.cluster import parse_scheduler
 
     parse_scheduler(scheduler)
-    names = ("epsilon", "relative", "selection", "loss", "bootstrap", "curves", "report", "threads")
+    names = ("epsilon", "relative", "selection", "loss", "bootstrap", "curves", "report", "threads", "resume")
     for name, value in zip(names, asked, strict=True):
         if value is not None and value is not False:
             fix = "say --scheduler local:N for N workers" if name == "threads" else "measure without --scheduler"

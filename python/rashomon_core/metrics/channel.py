@@ -18,7 +18,8 @@ import numpy.typing as npt
 from rashomon_core import _capacity, _encode, _scores
 from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.predictions import Predictions
-from rashomon_core.tiles import Scratch, SpillArray, plan_whole, read_block, run
+from rashomon_core.resuming import Column, Keeper, of_array, of_spilled, run_kept
+from rashomon_core.tiles import ReadAhead, Scratch, SpillArray, plan_whole, read_block
 
 __all__ = [
     "METHODS",
@@ -117,19 +118,20 @@ class ChannelSolver:
     """Bounds of every sample of ``view``, filled tile by tile in any order.
 
     ``bounds``: (2, N) lower and upper, in memory or spilled. ``scans``, ``steps`` and ``status``: (N,); the first two
-    are views of a single 0 for the closed form, and all three when bounds are spilled: then only the counts are kept.
+    are views of a single 0 for the closed form, and all three when bounds are spilled: then only the counts are kept,
+    unless ``marks`` asks for them by sample.
     """
 
-    def __init__(self, view: Predictions, rule: CapacityRule, *, spill: bool = False) -> None:
+    def __init__(self, view: Predictions, rule: CapacityRule, *, spill: bool = False, marks: bool = False) -> None:
         N = view.n_samples
         self.view, self.rule = view, rule
         self.bounds = SpillArray((2, N), np.float64, spill=spill)
-        shape = (1,) if rule.closed_form(view) or spill else (N,)
+        shape = (1,) if rule.closed_form(view) or (spill and not marks) else (N,)
         self.scans, self.steps = (np.broadcast_to(np.zeros(shape, dtype=np.int32), (N,)) for _ in range(2))
         self.status = np.zeros(N, dtype=np.uint8)
         self._counts = np.zeros(len(STATUS), dtype=np.int64)
         self._lock: Any = threading.Lock() if spill else contextlib.nullcontext()
-        if spill:
+        if spill and not marks:
             self.status = np.broadcast_to(self.status[:1], (N,))
         if shape == (N,):
             self.scans, self.steps = self.scans.copy(), self.steps.copy()
@@ -295,12 +297,35 @@ class ChannelSolver:
         models = np.flatnonzero(weights)
         return models, weights[models], out
 
-    def read(self, *, threads: int, memory: int) -> None:
+    def columns(self) -> list[Column]:
+        """Return what is kept of each sample."""
+        kept: dict[str, Array] = {"status": self.status, "scans": self.scans, "steps": self.steps}
+        return [
+            of_spilled("bounds", self.bounds),
+            *(of_array(name, a) for name, a in kept.items() if a.flags.writeable),
+        ]
+
+    def read(self, *, threads: int, memory: int, checkpoint: Keeper | None = None) -> None:
         """Solve all samples in a reading of its own; values must have been checked."""
         cut = plan_whole(self.view, threads=threads, memory=memory, per_sample=64)
 
+        ahead = ReadAhead(self.view, cut, threads)
+        width = self.view.nbytes // self.view.n_samples
+
         def work(task: tuple[int, int], scratch: Scratch) -> None:
             rows = slice(*task)
-            self.block(read_block(self.view, slice(0, cut.models), rows, scratch), rows, scratch)
+            block = read_block(self.view, slice(0, cut.models), rows, scratch, cut)
+            ahead(task, 0)
+            self.block(block, rows, scratch)
 
-        run(cut.tiles, work, threads=threads, label="capacity")
+        run_kept(
+            cut.tiles,
+            work,
+            None,
+            None if checkpoint is None else checkpoint.reading("capacity"),
+            self.columns(),
+            {},
+            threads=threads,
+            label="capacity",
+            nbytes=lambda task: (task[1] - task[0]) * width,
+        )

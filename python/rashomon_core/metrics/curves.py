@@ -492,7 +492,7 @@ def _widths(view: Predictions, order: Array, sizes: Array, w: Array | None, thre
         parts, done = [], 0
         for m in kept.tolist():
             for k in order[done:m].tolist():
-                block = read_block(view, slice(k, k + 1), rows, scratch)
+                block = read_block(view, slice(k, k + 1), rows, scratch, cut)
                 scores: Any = block if plain else _scores.probabilities(block, view.kind, view.renormalize)
                 scores = scores.reshape(shape)
                 if done == 0 and k == order[0]:

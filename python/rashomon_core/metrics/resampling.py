@@ -282,7 +282,7 @@ class Resampling:
             weights = np.ascontiguousarray(counts) if part.weights is None else counts * part.weights[rows]
             result: dict[str, list[Array]] = {name: [] for name in names}
             for k in range(0, view.n_models, models):
-                block = read_block(view, slice(k, min(k + models, view.n_models)), rows, scratch)
+                block = read_block(view, slice(k, min(k + models, view.n_models)), rows, scratch, cut)
                 for name, values in _sample_losses(part, names, block, rows).items():
                     infinite = np.isinf(values)
                     totals = np.zeros((-(-values.shape[1] // BLOCK), len(values), R))

@@ -293,7 +293,7 @@ def delta_discrepancy(
         parts = []
         for m0 in range(0, view.n_models, cut.models):
             models = slice(m0, min(m0 + cut.models, view.n_models))
-            block = read_block(view, models, slice(start, stop), scratch)
+            block = read_block(view, models, slice(start, stop), scratch, cut)
             scores = np.ascontiguousarray(_scores.probabilities(block, view.kind, view.renormalize)[:, :, -1])
             hits = _scores.count_at_least(scores, reference[start:stop], delta)
             parts.append(_scores.block_totals(hits.T.astype(np.float64), None if w is None else w[start:stop]))

@@ -18,18 +18,19 @@ import numpy.typing as npt
 from rashomon_core import _decisions, _encode, _scores
 from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.predictions import MAX_CLASSES, Predictions
+from rashomon_core.resuming import Column, Keeper, of_array, of_spilled, run_kept
 from rashomon_core.tiles import (
     BLOCK,
     GROUP,
     KEPT_PART,
     Plan,
+    ReadAhead,
     Scratch,
     SpillArray,
     parse_memory,
     parse_threads,
     plan,
     read_block,
-    run,
 )
 from rashomon_core.vectors import target_rows
 
@@ -217,15 +218,16 @@ def visit(
     threads: int | None = None,
     memory: int | str | None = None,
     label: str = "measuring",
+    checkpoint: Keeper | None = None,
 ) -> Visit:
-    """Read the predictions once and return what was asked for.
+    """Read the predictions once and return what was asked for; with a checkpoint go on where a reading stopped.
 
     Raises
     ------
     InvalidInputError
         At the first bad value in (model, sample) order, whatever the tiles and threads.
     """
-    return _Visitor(predictions, request, parse_threads(threads), parse_memory(memory)).go(label)
+    return _Visitor(predictions, request, parse_threads(threads), parse_memory(memory), checkpoint).go(label)
 
 
 def settle_classes(view: Predictions, least: int, attempt: Callable[[Predictions], T]) -> tuple[Predictions, T]:
@@ -260,7 +262,10 @@ def settle_classes(view: Predictions, least: int, attempt: Callable[[Predictions
 class _Visitor:
     """The state of one visit that all tiles share; each tile writes its own samples of it."""
 
-    def __init__(self, predictions: Predictions, request: Request, threads: int, memory: int) -> None:
+    def __init__(
+        self, predictions: Predictions, request: Request, threads: int, memory: int, checkpoint: Keeper | None = None
+    ) -> None:
+        self.checkpoint = checkpoint
         self.view, self.request, self.threads, self.memory = predictions, request, threads, memory
         self.classes, self.M, self.N = predictions.n_classes, predictions.n_models, predictions.n_samples
         self.labels = predictions.kind == "labels"
@@ -300,7 +305,10 @@ class _Visitor:
             memory=max(memory // 4, int(memory * 0.6) - kept),  # what is there for every sample comes first
             per_sample=per_sample,
             unit=BLOCK if self.sums else GROUP,
+            whole=request.capacity is not None and not request.capacity.closed_form(predictions),
+            pieces=True,
         )
+        self.ahead = ReadAhead(predictions, self.plan, threads)
 
         room = int(memory * KEPT_PART)
         result = self.result = Visit(self.plan)
@@ -313,7 +321,7 @@ class _Visitor:
         self.closed = False  # capacities come from ranges
         if request.capacity is not None and not self.labels:
             spill = request.spill and room // 2 < self.N * 16
-            result.capacity = ChannelSolver(predictions, request.capacity, spill=spill)
+            result.capacity = ChannelSolver(predictions, request.capacity, spill=spill, marks=checkpoint is not None)
             self.closed = request.capacity.closed_form(predictions)
             if self.closed and result.low is None:
                 raise ValueError("internal: capacity of two classes needs ranges")
@@ -370,10 +378,21 @@ class _Visitor:
         return unions + sum({id(a): a.nbytes for a in arrays if a is not None}.values())
 
     def go(self, label: str) -> Visit:
-        run(self.plan.tiles, self.tile, self.merge, threads=self.threads, label=label)
+        width = self.view.nbytes // self.N
+        run_kept(
+            self.plan.tiles,
+            self.tile,
+            self.merge,
+            None if self.checkpoint is None else self.checkpoint.reading(label),
+            self.columns_kept(),
+            self.sums_kept(),
+            threads=self.threads,
+            label=label,
+            nbytes=lambda task: (task[1] - task[0]) * width,
+        )
         result, request = self.result, self.request
         if result.capacity is not None and not self.closed and self.plan.models < self.M:
-            result.capacity.read(threads=self.threads, memory=self.memory)
+            result.capacity.read(threads=self.threads, memory=self.memory, checkpoint=self.checkpoint)
         for j, reference in enumerate(request.references):
             result.mismatches[reference.name] = self.counts[j]
             if request.weights is not None:
@@ -383,6 +402,29 @@ class _Visitor:
         for name, parts in self.totals.items():
             result.blocks[name] = np.concatenate(parts, axis=0 if name == "cells" else 2)
         return result
+
+    def columns_kept(self) -> list[Column]:
+        """Return everything that a tile leaves behind for its samples."""
+        result = self.result
+        arrays = {"low": result.low, "high": result.high, "variance": result.variance}
+        kept = [of_spilled(name, a, turned=True) for name, a in arrays.items() if a is not None]
+        kept += [of_array(f"moments{k}", a) for k, a in enumerate(result.moments or ())]
+        plain = {"votes": result.votes, "viable": result.viable, "agree": result.agree, "ends": result.ends}
+        kept += [of_array(name, a) for name, a in (*plain.items(), *result.unions.items()) if a is not None]
+        if result.vote_squares is not None:
+            kept.append(of_spilled("vote_squares", result.vote_squares))
+        if result.planes is not None:
+            kept.append(of_spilled("planes", result.planes, groups=True))
+        if result.decisions is not None:
+            kept.append(of_array("decisions", result.decisions, axis=1))
+        if result.capacity is not None and (self.closed or self.plan.models >= self.M):
+            kept += result.capacity.columns()
+        return kept
+
+    def sums_kept(self) -> dict[str, Array]:
+        """Return the sums over the finished tiles."""
+        sums = {"counts": self.counts, "weighted": self.weighted, "losses": self.loss_sums}
+        return sums if self.result.cells is None else {**sums, "cells": self.result.cells}
 
     def tile(self, task: tuple[int, int], scratch: Scratch) -> dict[str, Array]:
         """Do the samples ``task``; per-sample results go to their place, sums are returned."""
@@ -396,8 +438,11 @@ class _Visitor:
         places: list[tuple[SpillArray, Array, slice, slice]] = []
         whole = self.plan.models >= M
         if self.alone and whole and result.capacity is not None:
-            block = read_block(self.view, slice(0, M), rows, scratch)
-            result.capacity.block(block, rows, scratch, unchecked=True)
+            for piece in self.plan.pieces(task):
+                block = read_block(self.view, slice(0, M), piece, scratch, self.plan)
+                if piece.start == n0:
+                    self.ahead(task, 0)
+                result.capacity.block(block, piece, scratch, unchecked=True)
             return sums
         if result.low is not None and result.high is not None and result.variance is not None:
             for name, column in (("lo", result.low), ("hi", result.high), ("variance", result.variance)):
@@ -473,15 +518,17 @@ class _Visitor:
         )
         for m0 in range(0, M, self.plan.models):
             m1 = min(m0 + self.plan.models, M)
-            block = read_block(view, slice(m0, m1), rows, scratch)
-            if not kernel.update(block, m0, 0):
-                view.validate()  # names the first bad value in (model, sample) order
-                raise InvalidInputError("bad values in the predictions", file=view.path, where=view.where(m0, n0))
-        if result.capacity is not None:
-            if self.closed:
-                result.capacity.extremes(given["lo"], given["hi"], given.get("gaps"), rows)
-            elif whole:
-                result.capacity.block(block, rows, scratch)
+            for piece in self.plan.pieces(task):
+                block = read_block(view, slice(m0, m1), piece, scratch, self.plan)
+                if piece.start == n0:
+                    self.ahead(task, m0)
+                if not kernel.update(block, m0, piece.start - n0):
+                    view.validate()  # names the first bad value in (model, sample) order
+                    raise InvalidInputError("bad values in the predictions", file=view.path, where=view.where(m0, n0))
+                if result.capacity is not None and whole and not self.closed:
+                    result.capacity.block(block, piece, scratch)
+        if result.capacity is not None and self.closed:
+            result.capacity.extremes(given["lo"], given["hi"], given.get("gaps"), rows)
         if result.ends is not None:
             result.ends[rows] = self.ends.ends(given["lo"], given["hi"], given.get("gaps"), rows)
         for array, block, r, c in places:

@@ -8,6 +8,7 @@ without mapping files; ``saving`` writes the native pair and small files, all or
 from __future__ import annotations
 
 from .opening import SUPPORTED, open_predictions
+from .readings import Checkpoint
 from .saving import (
     describe_input,
     save_predictions,
@@ -20,6 +21,7 @@ from .vectors import open_vector
 
 __all__ = [
     "SUPPORTED",
+    "Checkpoint",
     "describe_input",
     "open_predictions",
     "open_vector",

@@ -7,6 +7,7 @@ Nothing is ever unpickled: object arrays are refused by their header, and torch 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -24,6 +25,7 @@ import numpy.typing as npt
 
 from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
 
+from .chunks import zarr_reader
 from .raw import (
     SCRATCH,
     SPOOL_MEMORY,
@@ -41,6 +43,8 @@ from .raw import (
 __all__ = ["CONTAINERS", "Entry", "choose", "entries", "is_zarr", "load", "natural_key", "npy_reader"]
 
 Array = npt.NDArray[Any]
+#: Bytes of nearly every header of a .npy file.
+HEADER = 128
 #: One lock for HDF5: the library under h5py is serial, and a thread that waits here holds no other lock.
 _HDF5_LOCK = threading.Lock()
 _SAFETENSORS = {
@@ -148,10 +152,21 @@ def npy_strides(shape: Sequence[int], itemsize: int, fortran: bool) -> tuple[int
     return tuple(reversed(c_strides(shape[::-1], itemsize))) if fortran else c_strides(shape, itemsize)
 
 
-def npy_reader(path: str, *, keep_open: bool = True) -> RawReader:
-    """Return a reader of a .npy file, any order and byte order."""
-    with open(open_descriptor(path), "rb") as stream:
-        dtype, shape, fortran, offset = npy_header(stream, os.fstat(stream.fileno()).st_size, path)
+def npy_reader(path: str, *, keep_open: bool = True, known: dict[bytes, Any] | None = None) -> RawReader:
+    """Return a reader of a .npy file, any order and byte order.
+
+    ``known``: headers that were read before, by their bytes and the size of the file; of equal files one is parsed.
+    """
+    fd = open_descriptor(path)
+    with io.BufferedReader(io.FileIO(fd, "rb"), HEADER) as stream:
+        size = os.fstat(fd).st_size
+        key = stream.peek(HEADER)[:HEADER] + b"%d" % size
+        found = None if known is None else known.get(key)
+        if found is None:
+            found = npy_header(stream, size, path)
+            if known is not None and found[3] <= HEADER:
+                known[key] = found
+    dtype, shape, fortran, offset = found
     file = RawFile(path, keep_open=keep_open)
     return RawReader(file, offset, dtype, shape, npy_strides(shape, dtype.itemsize, fortran))
 
@@ -291,7 +306,7 @@ def _zarr(path: str) -> list[Entry]:
     try:
         root = zarr.open(path, mode="r")
         arrays = [("data", root)] if isinstance(root, zarr.Array) else sorted(_zarr_members(root, zarr))
-        return [Entry(name, tuple(a.shape), np.dtype(a.dtype), partial(SlicedReader, a, path)) for name, a in arrays]
+        return [Entry(name, tuple(a.shape), np.dtype(a.dtype), partial(zarr_reader, a, path)) for name, a in arrays]
     except Exception as error:  # the library raises many unrelated types for a damaged store
         raise InvalidInputError(
             f"not a readable zarr store ({error})", file=path, fix="write it again with zarr"

@@ -83,7 +83,8 @@ def folder_models(
     ids = tuple(model_names(paths))
     suffix = _suffix(paths[0])
     if suffix == ".npy":
-        readers = [npy_reader(p, keep_open=False) for p in paths]
+        known: dict[bytes, object] = {}
+        readers = [npy_reader(p, keep_open=False, known=known) for p in paths]
         found = [Entry(p, r.shape, r.dtype, partial(_same, r)) for p, r in zip(paths, readers, strict=True)]
         reader, names = stack(found, axes, path)
         return Converted(reader, names, model_ids=ids)

@@ -1,12 +1,13 @@
 """Blocks of arrays that lie on disk, read without keeping more than the block in memory.
 
-Nothing is memory-mapped: pages of a mapping count as resident memory of the process, and the budget that
-``tiles`` promises includes them. Files are read with positioned reads, straight into the caller's array
-wherever the bytes on disk are in the order that the caller wants.
+Files are read with positioned reads, straight into the caller's array wherever the bytes on disk are in the order
+that the caller wants; blocks of floats with long runs can be had without that copy, as a window of the file
+(``windows``) whose pages are counted like any other memory and given back with the block.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
@@ -22,6 +23,8 @@ import numpy.typing as npt
 
 from rashomon_core.errors import InvalidInputError, OutputError
 from rashomon_core.predictions import ArraySource, Source
+
+from .windows import Window, read_ahead, supported
 
 __all__ = [
     "MemoryReader",
@@ -96,16 +99,22 @@ class RawFile:
         """Size in bytes."""
         return os.fstat(self._fd).st_size if self._fd is not None else os.stat(self.path).st_size
 
-    def readinto(self, view: memoryview, offset: int) -> None:
-        """Fill ``view`` (bytes) from ``offset``; a short file is an error."""
+    @contextlib.contextmanager
+    def descriptor(self) -> Iterator[int]:
+        """Lend a descriptor: the one that is kept open, or one for the moment."""
         if self._fd is not None:
-            self._readinto(self._fd, view, offset)
+            yield self._fd
             return
         fd = open_descriptor(self.path)
         try:
-            self._readinto(fd, view, offset)
+            yield fd
         finally:
             os.close(fd)
+
+    def readinto(self, view: memoryview, offset: int) -> None:
+        """Fill ``view`` (bytes) from ``offset``; a short file is an error."""
+        with self.descriptor() as fd:
+            self._readinto(fd, view, offset)
 
     def _readinto(self, fd: int, view: memoryview, offset: int) -> None:
         done = 0
@@ -267,6 +276,38 @@ class RawReader:
             else:
                 self._gather(block, at, strides[axis:])
 
+    def runs(self, region: Region) -> list[tuple[int, int]]:
+        """Return the byte ranges (offset, length) of a region, those without a gap between them as one."""
+        strides = [self.strides[k] for k in self.order]
+        extents = [region[k][1] - region[k][0] for k in self.order]
+        position = self.offset + sum(region[k][0] * self.strides[k] for k in self.order)
+        span, axis = self.raw_dtype.itemsize, len(extents)
+        while axis and (extents[axis - 1] == 1 or strides[axis - 1] == span):
+            span *= extents[axis - 1]
+            axis -= 1
+        outer = [np.arange(n) * s for n, s in zip(extents[:axis], strides[:axis], strict=True)]
+        offsets = np.zeros(1, dtype=np.int64)
+        for steps in outer:
+            offsets = (offsets[:, None] + steps).reshape(-1)
+        return [(position + at, span) for at in offsets.tolist()]
+
+    def window(self, region: Region, *, huge: bool = False) -> tuple[Array, Window] | None:
+        """Return a region where the system keeps it, or None where it takes a copy."""
+        runs = self.runs(region)
+        first, last = runs[0][0], runs[-1][0] + runs[-1][1]
+        shape = tuple(b - a for a, b in region)
+        try:
+            with self.file.descriptor() as fd:
+                found = Window(fd, first, last, runs, huge=huge)
+        except (OSError, ValueError):
+            return None
+        return found.array(shape, self.raw_dtype, self.strides), found
+
+    def ahead(self, region: Region) -> None:
+        """Ask the system for the bytes of a region before they are needed."""
+        with contextlib.suppress(InvalidInputError), self.file.descriptor() as fd:
+            read_ahead(fd, self.runs(region))
+
     def _gather(self, block: Array, position: int, strides: list[int]) -> None:
         """Read spans of at most ``SCRATCH`` bytes and copy the wanted elements out of them."""
         spans = [(n - 1) * s for n, s in zip(block.shape, strides, strict=True)]
@@ -324,6 +365,8 @@ def _assign(target: Array, source: Array) -> None:
 class SlicedReader:
     """A container with its own slicing (zarr arrays, HDF5 datasets), read in steps that follow its chunks."""
 
+    decoding = 0
+
     def __init__(self, array: Any, path: str, lock: threading.Lock | None = None) -> None:
         self.array, self.path, self.lock = array, path, lock
         self.shape: tuple[int, ...] = tuple(int(n) for n in array.shape)
@@ -378,6 +421,16 @@ class StackReader:
         for row, part in enumerate(self.parts[region[0][0] : region[0][1]]):
             part.read_into(region[1:], out[row])
 
+    def file_samples(self, axis: int) -> list[tuple[str, int]]:
+        """Return the files of all models: each holds samples from the first on."""
+        return [(p.file.path, 0) for p in self.parts if isinstance(p, RawReader)]
+
+    def ahead(self, region: Region) -> None:
+        """Ask for the bytes of a region of each model."""
+        for part in self.parts[region[0][0] : region[0][1]]:
+            if isinstance(part, RawReader):
+                part.ahead(region[1:])
+
 
 # --- the source that predictions are read through -----------------------------------------------------------
 
@@ -407,8 +460,53 @@ class ReaderSource:
         tail = () if self._classes is None else (reader.shape[self._classes],)
         self.shape: tuple[int, ...] = (math.prod(self._grid), reader.shape[self._samples], *tail)
         self.chunks: tuple[int, int] | None = None
+        #: Bytes beside a block while it is decoded.
+        self.decoding = int(getattr(reader, "decoding", 0))
         if reader.chunks is not None:
             self.chunks = (reader.chunks[model_axes[-1]] if model_axes else 1, reader.chunks[self._samples])
+
+    @property
+    def windows(self) -> tuple[int, int] | None:
+        """Models and samples of the largest block that a kernel can read without a copy; None: there is none."""
+        reader, order = self._reader, self._order()
+        if len(self._models) != 1 or self.dtype.kind != "f" or not (self.dtype.isnative and supported()):
+            return None
+        if isinstance(reader, RawReader):
+            size = self.dtype.itemsize
+            packed = c_strides([reader.shape[k] for k in order], size)[1:] == tuple(
+                reader.strides[k] for k in order[1:]
+            )
+            aligned = reader.offset % size == 0 and reader.strides[order[0]] % size == 0
+            return (self.shape[0], self.shape[1]) if packed and aligned and not reader.bfloat16 else None
+        return self.chunks if hasattr(reader, "window") and order == sorted(order) else None
+
+    def _order(self) -> list[int]:
+        """Axes of the reader: models, samples, classes."""
+        return [*self._models, self._samples, *([] if self._classes is None else [self._classes])]
+
+    def window(self, models: slice, samples: slice, *, huge: bool = False) -> tuple[Array, Window] | None:
+        """Return a block where the system keeps it, and what gives its memory back; or None."""
+        found = self._reader.window(self._region(models, samples), huge=huge)  # type: ignore[attr-defined]
+        if found is None:
+            return None
+        return found[0].transpose(self._order()), found[1]
+
+    def ahead(self, models: slice, samples: slice) -> None:
+        """Ask for a block that will be read soon; returns at once."""
+        if hasattr(self._reader, "ahead") and len(self._models) == 1:
+            self._reader.ahead(self._region(models, samples))
+
+    def files(self) -> list[tuple[str, int]]:
+        """Return the files with the first sample of each; none where the reader cannot tell."""
+        found = getattr(self._reader, "file_samples", None)
+        return [] if found is None else list(found(self._samples))
+
+    def _region(self, models: slice, samples: slice) -> Region:
+        """Return the region of a block of an array with one axis of models."""
+        region = [(0, n) for n in self._reader.shape]
+        region[self._models[0]] = models.indices(self.shape[0])[:2]
+        region[self._samples] = samples.indices(self.shape[1])[:2]
+        return tuple(region)
 
     def read(self, models: slice, samples: slice, out: Array | None = None) -> Array:
         """Fill and return a block; see :class:`rashomon_core.predictions.Source`."""

@@ -1,0 +1,161 @@
+"""Zarr arrays on disk, chunk by chunk: plain chunks are read as files, packed ones by the library.
+
+A chunk that is not packed is a plain array in a file, so any part of it can be read, or mapped, by itself. A packed
+one has no middle to read from: it is decoded whole, by the library, and its file is asked for ahead of time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rashomon_core.errors import InvalidInputError
+
+from .raw import RawFile, RawReader, Region, SlicedReader
+from .windows import Window
+
+__all__ = ["ChunkFiles", "ZarrReader", "zarr_reader"]
+
+Array = npt.NDArray[Any]
+#: Names of chunks that a message lists.
+NAMED = 3
+
+
+def zarr_reader(array: Any, path: str) -> ChunkFiles | SlicedReader:
+    """Return the reader of a zarr array; scores with chunks that are not stored are refused."""
+    root = getattr(array.store, "root", None)
+    if root is None:
+        return SlicedReader(array, path)
+    files = _ChunkNames(array, os.path.join(str(root), array.path))
+    missing = files.missing()
+    if missing and np.dtype(array.dtype).kind == "f":
+        named = ", ".join(missing[:NAMED]) + (" and others" if len(missing) > NAMED else "")
+        raise InvalidInputError(
+            f"{len(missing)} of {files.count} chunks are not stored: {named}. They would read as the fill value "
+            f"{array.fill_value}, which is no prediction",
+            file=path,
+            fix="write them again; an interrupted writer leaves such gaps",
+        )
+    plain = not missing and _plain(array)
+    return ChunkFiles(files, np.dtype(array.dtype), path) if plain else ZarrReader(array, path, files)
+
+
+def _plain(array: Any) -> bool:
+    """Whether a chunk's file holds its numbers and nothing else, in C order."""
+    facts = array.metadata.to_dict()
+    if np.dtype(array.dtype).hasobject or np.dtype(array.dtype).kind not in "biuf" or not array.chunks:
+        return False
+    if facts.get("zarr_format") == 2:
+        return facts.get("compressor") is None and not facts.get("filters") and facts.get("order") == "C"
+    codecs: list[dict[str, Any]] = list(facts.get("codecs") or [])
+    if len(codecs) != 1 or codecs[0].get("name") != "bytes":
+        return False
+    endian = (codecs[0].get("configuration") or {}).get("endian", "little")
+    return str(getattr(endian, "value", endian)) == "little" and np.dtype(array.dtype).byteorder in "=|<"
+
+
+class _ChunkNames:
+    """The files of a chunk grid: of whole shards where there are such."""
+
+    def __init__(self, array: Any, folder: str) -> None:
+        self.folder, self._name = folder, array.metadata.encode_chunk_key
+        self.shape: tuple[int, ...] = tuple(int(n) for n in array.shape)
+        self.size: tuple[int, ...] = tuple(
+            int(n) for n in (getattr(array, "shards", None) or array.chunks or self.shape)
+        )
+        self.grid = tuple(-(-n // k) for n, k in zip(self.shape, self.size, strict=True))
+
+    @property
+    def count(self) -> int:
+        """Chunks of the grid."""
+        return int(np.prod(self.grid))
+
+    def file(self, place: tuple[int, ...]) -> str:
+        """Return the path of a chunk."""
+        return os.path.join(self.folder, self._name(place))
+
+    def missing(self) -> list[str]:
+        """Return the names of the chunks that have no file."""
+        return [self._name(c) for c in product(*map(range, self.grid)) if not os.path.exists(self.file(c))]
+
+    def samples(self, axis: int) -> list[tuple[str, int]]:
+        """Return the files that are there, with the first sample of each, samples being an axis."""
+        places = product(*map(range, self.grid))
+        found = [(self.file(c), c[axis] * self.size[axis]) for c in places]
+        return [*((path, first) for path, first in found if os.path.exists(path)), *self._facts()]
+
+    def _facts(self) -> list[tuple[str, int]]:
+        names = (os.path.join(self.folder, name) for name in ("zarr.json", ".zarray"))
+        return [(name, 0) for name in names if os.path.exists(name)]
+
+    def touched(self, region: Region) -> Iterator[tuple[tuple[int, ...], Region, Region]]:
+        """Yield each chunk of a region: its place, the part of it, and where that part lies in the region."""
+        spans = [range(a // k, -(-b // k)) for (a, b), k in zip(region, self.size, strict=True)]
+        for place in product(*spans):
+            inside, target = [], []
+            for i, (a, b), k in zip(place, region, self.size, strict=True):
+                first, last = max(a, i * k), min(b, (i + 1) * k)
+                inside.append((first - i * k, last - i * k))
+                target.append((first - a, last - a))
+            yield place, tuple(inside), tuple(target)
+
+
+class ChunkFiles:
+    """An array of plain chunk files; each is opened while it is read."""
+
+    def __init__(self, files: _ChunkNames, dtype: np.dtype[Any], path: str) -> None:
+        self.files, self.dtype, self.path = files, dtype, path
+        self.shape: tuple[int, ...] = files.shape
+        self.chunks: tuple[int, ...] | None = files.size
+
+    def _part(self, place: tuple[int, ...]) -> RawReader:
+        # chunks at the end of an axis are stored in full
+        return RawReader(RawFile(self.files.file(place), keep_open=False), 0, self.dtype, self.files.size)
+
+    def read_into(self, region: Region, out: Array) -> None:
+        """Fill ``out`` with a region, chunk by chunk."""
+        for place, inside, target in self.files.touched(region):
+            self._part(place).read_into(inside, out[tuple(slice(a, b) for a, b in target)])
+
+    def window(self, region: Region, *, huge: bool = False) -> tuple[Array, Window] | None:
+        """Return a region of one chunk where the system keeps it; None if it takes a copy."""
+        found = list(self.files.touched(region))
+        if len(found) != 1:
+            return None
+        place, inside, _ = found[0]
+        return self._part(place).window(inside, huge=huge)
+
+    def file_samples(self, axis: int) -> list[tuple[str, int]]:
+        """Return the chunk files with the first sample of each."""
+        return self.files.samples(axis)
+
+    def ahead(self, region: Region) -> None:
+        """Ask the system for the bytes of a region."""
+        for place, inside, _ in self.files.touched(region):
+            self._part(place).ahead(inside)
+
+
+class ZarrReader(SlicedReader):
+    """An array that the library decodes."""
+
+    def __init__(self, array: Any, path: str, files: _ChunkNames) -> None:
+        super().__init__(array, path)
+        self.files = files
+        #: Bytes beside the block while a chunk is decoded: its packed and its plain form.
+        self.decoding = 2 * int(np.prod(self.chunks or (1,))) * self.dtype.itemsize
+
+    def file_samples(self, axis: int) -> list[tuple[str, int]]:
+        """Return the chunk files with the first sample of each."""
+        return self.files.samples(axis)
+
+    def ahead(self, region: Region) -> None:
+        """Ask the system for the files of a region."""
+        for place, _, _ in self.files.touched(region):
+            file = RawFile(self.files.file(place), keep_open=False)
+            if os.path.exists(file.path):
+                RawReader(file, 0, np.dtype(np.uint8), (file.size,)).ahead(((0, file.size),))

@@ -1,0 +1,441 @@
+"""Measuring from disk: windows and copies give the bytes of memory, each byte is read once, gaps are found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import rashomon_core as rc
+from rashomon_core import tiles
+from rashomon_core.store import arrays, windows
+
+Array = NDArray[Any]
+mapped = pytest.mark.skipif(not windows.supported(), reason="this system maps no files under control")
+
+
+def scores(models: int, samples: int, classes: int, dtype: str = "float32") -> Array:
+    rng = np.random.default_rng(3)
+    raw = rng.random((models, samples, classes)) ** 3 + 1e-3
+    found: Array = (raw / raw.sum(axis=2, keepdims=True)).astype(dtype)
+    return found
+
+
+def numbers(view: Any, **options: Any) -> dict[str, Any]:
+    N, C = view.n_samples, view.n_classes
+    rng = np.random.default_rng(5)
+    y, target = rng.integers(0, C, (2, N))
+    groups = rng.integers(0, 3, N)
+    return rc.profile(view, target=target, y=y, groups=groups, memory="8MB", keep_arrays=False, **options).results()
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Map runs of a kilobyte already, and count the windows."""
+    opened: list[int] = []
+    make = windows.Window.__init__
+
+    def counted(self: Any, fd: int, start: int, stop: int, runs: Any, *, huge: bool = False) -> None:
+        opened.append(len(runs))
+        make(self, fd, start, stop, runs, huge=huge)
+
+    monkeypatch.setattr(windows.Window, "__init__", counted)
+    monkeypatch.setattr(tiles, "WINDOW_RUN", 1 << 10)
+    monkeypatch.setattr(tiles, "WINDOW_EDGE", 1 << 12)
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 20)
+    return opened
+
+
+def write(path: Path, array: Array, form: str) -> str:
+    if form == "npy":
+        np.save(path / "p.npy", array)
+        return str(path / "p.npy")
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+    version, packed, models, samples = {
+        "zarr3": (3, None, len(array), 3000),
+        "zarr2": (2, None, 5, 4096),
+        "zarr-whole": (3, None, 4, array.shape[1]),
+        "zarr-packed": (3, "auto", 6, 2048),
+        "zarr-crumbs": (3, None, 3, 100),
+    }[form]
+    z = zarr.create_array(
+        path / "p.zarr",
+        shape=array.shape,
+        chunks=(models, samples, *array.shape[2:]),
+        dtype=array.dtype,
+        compressors=packed,
+        zarr_format=version,
+    )
+    z[:] = array
+    return str(path / "p.zarr")
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("metrics", ["pass", "all"])
+@pytest.mark.parametrize("form", ["npy", "zarr3", "zarr2", "zarr-whole", "zarr-packed", "zarr-crumbs"])
+def test_streamed_results_are_those_of_memory(
+    form: str, metrics: str, classes: int, tmp_path: Path, small_windows: list[int]
+) -> None:
+    full = scores(12, 21_000, classes)
+    expected = numbers(rc.Predictions.from_array(full), metrics=metrics, threads=1)
+    path = write(tmp_path, full, form)
+    for threads in (1, 2):
+        assert numbers(rc.open_predictions(path), metrics=metrics, threads=threads) == expected
+    plain = form in ("npy", "zarr3") or (form.startswith("zarr") and form in ("zarr2", "zarr-whole") and classes == 2)
+    if windows.supported() and plain:
+        assert len(small_windows) > 2
+
+
+@mapped
+def test_a_shortened_file_is_an_error_and_no_signal(tmp_path: Path, small_windows: list[int]) -> None:
+    path = write(tmp_path, scores(12, 21_000, 2), "npy")
+    view = rc.open_predictions(path)
+    os.truncate(path, os.path.getsize(path) // 2)
+    with pytest.raises(rc.InvalidInputError, match="bytes too early"):
+        numbers(view, metrics="pass")
+
+
+@pytest.mark.parametrize("along", [0, 512, 700, 4096, 5000])
+def test_pieces_cover_a_tile_in_whole_groups(along: int) -> None:
+    plan = tiles.Plan(((0, 8192), (8192, 20_001)), 3, True, False, along)
+    for first, last in plan.tiles:
+        found = plan.pieces((first, last))
+        assert [p.start for p in found] + [last] == [first, *(p.stop for p in found)]
+        assert all(p.start % 512 == 0 for p in found)
+        for piece in found:
+            across = along and any(piece.start < b < piece.stop for b in range(0, 20_001, along))
+            assert not across or piece.stop - piece.start <= 512
+
+
+def test_scores_with_missing_chunks_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, scores(5, 9000, 2), "zarr3")
+    chunks = sorted(p for p in Path(path).rglob("*") if p.is_file() and p.name != "zarr.json")
+    chunks[1].unlink()
+    with pytest.raises(rc.InvalidInputError, match=r"1 of 3 chunks are not stored: c/0/1/0\. .*Fix: write them again"):
+        rc.open_predictions(path)
+    for chunk in (chunks[0], chunks[2]):
+        chunk.unlink()
+    with pytest.raises(rc.InvalidInputError, match="3 of 3 chunks"):
+        rc.open_predictions(path)
+
+
+def test_labels_of_chunks_that_are_not_stored_are_the_fill_value(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+    labels = np.zeros((2, 40), dtype=np.uint8)
+    labels[1] = np.arange(40) % 3
+    zarr.create_array(tmp_path / "p.zarr", data=labels, chunks=(1, 40))  # zarr writes no chunk of zeros
+    view = rc.open_predictions(tmp_path / "p.zarr")
+    assert np.array_equal(view.to_array(), labels)
+
+
+# --- resuming ---------------------------------------------------------------------------------------------------
+
+
+class Counted:
+    """Raise after so many finished tiles, as a kill would stop them; counts tiles over readings."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
+        from rashomon_core.store import readings
+
+        self.added = 0
+        add = readings._Reading.add
+
+        def counted(kept: Any, rows: slice, parts: Any, sums: Any) -> None:
+            if self.added == stop:
+                raise KeyboardInterrupt
+            add(kept, rows, parts, sums)
+            self.added += 1
+
+        monkeypatch.setattr(readings._Reading, "add", counted)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "all": {"metrics": "all"},
+    "all-2": {"metrics": "all", "threads": 2},
+    "arrays": {"metrics": "all", "keep": True, "size": 4, "bootstrap": 20},
+    "weights": {"metrics": "all", "weighted": True},
+    "epsilon": {"metrics": "all", "epsilon": 0.05, "selection": 0.4},
+}
+
+
+def measure(view: Any, options: dict[str, Any], **more: Any) -> dict[str, Any]:
+    options = dict(options)
+    rng = np.random.default_rng(5)
+    N, C = view.n_samples, view.n_classes
+    y, target = rng.integers(0, C, (2, N))
+    groups, w = rng.integers(0, 3, N), rng.random(N)
+    weights = w if options.pop("weighted", False) else None
+    given = {"keep_arrays": options.pop("keep", False), "memory": "2MB", "threads": 1, **options, **more}
+    return rc.profile(view, target=target, y=y, groups=groups, sample_weight=weights, **given).results()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("case", list(CASES))
+def test_a_resumed_measurement_gives_the_bytes_of_one_that_was_not_stopped(
+    case: str, classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 18)
+    path = write(tmp_path, scores(12, 30_000, classes), "npy")
+    view, options = rc.open_predictions(path), CASES[case]
+    expected = measure(view, options)
+    everything = Counted(monkeypatch, -1)
+    kept = rc.Checkpoint(tmp_path / "all", every=0.0)
+    assert measure(view, options, checkpoint=kept) == expected
+    kept.remove()
+    assert not (tmp_path / "all").exists()
+    total = everything.added
+    assert total >= 6
+    for stop in (1, total // 2, total - 1):
+        folder = tmp_path / f"state{stop}"
+        with monkeypatch.context() as patched:
+            Counted(patched, stop)
+            with pytest.raises(KeyboardInterrupt):
+                measure(view, options, checkpoint=rc.Checkpoint(folder, every=1e9))
+        again = Counted(monkeypatch, -1)
+        kept = rc.Checkpoint(folder)
+        # the second half may have other threads and another budget
+        assert measure(view, options, checkpoint=kept, threads=2, memory="3MB") == expected
+        assert kept.resumed
+        assert again.added < total
+
+
+def test_a_killed_command_goes_on(tmp_path: Path) -> None:
+    path = write(tmp_path, scores(12, 30_000, 3), "npy")
+    np.save(tmp_path / "y.npy", np.random.default_rng(0).integers(0, 3, 30_000))
+    code = """
+        import os, signal, sys
+        from rashomon_core import tiles
+        from rashomon_core.store import readings
+        tiles.TILE_BYTES = 1 << 18
+        stop, add = int(sys.argv.pop(1)), readings._Reading.add
+        def counted(kept, rows, parts, sums, done=[0]):
+            add(kept, rows, parts, sums)
+            kept.keep() if done[0] % 2 else None  # a block behind the state is half of a kill
+            done[0] += 1
+            if done[0] == stop:
+                kept._stream.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+        readings._Reading.add = counted
+        from rashomon_core.cli import main
+        main()
+    """
+    state = tmp_path / "state"
+    args = ["measure", path, "--labels", str(tmp_path / "y.npy"), "--json", "--memory", "2MB", "--threads", "1"]
+
+    def command(stop: int, *more: str) -> subprocess.CompletedProcess[str]:
+        full = [sys.executable, "-c", textwrap.dedent(code), str(stop), *args, *more]
+        return subprocess.run(full, capture_output=True, text=True, check=False, timeout=120)
+
+    expected = json.loads(command(0).stdout)["results"]
+    for stop in (1, 5):  # killed twice
+        done = command(stop, "--resume", str(state))
+        assert done.returncode == -9, done.stderr
+    assert sorted(p.name for p in state.iterdir()) == ["reading-0.blocks", "state.npz"]
+    done = command(0, "--resume", str(state))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["results"] == expected
+    assert not state.exists()
+
+
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str = "npy", stop: int = 4) -> tuple[str, Path]:
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 18)
+    path, state = write(tmp_path, scores(12, 30_000, 2), form), tmp_path / "state"
+    with monkeypatch.context() as patched:
+        Counted(patched, stop)
+        with pytest.raises(KeyboardInterrupt):
+            measure(rc.open_predictions(path), {}, metrics="pass", checkpoint=rc.Checkpoint(state))
+    return path, state
+
+
+def test_a_checkpoint_of_another_measurement_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, state = stopped(tmp_path, monkeypatch)
+    view = rc.open_predictions(path)
+    for options, said in (
+        ({"metrics": "all"}, r"metrics is \['fidelity'.*, the checkpoint has \['fidelity'"),
+        ({"metrics": "pass", "threshold": 0.3}, r"threshold is 0\.3, the checkpoint has None"),
+        ({"metrics": "pass", "weighted": True}, r"weights is '\w+', the checkpoint has None"),
+    ):
+        with pytest.raises(rc.UsageError, match=rf"another measurement: {said}.*Fix: give the same"):
+            measure(view, options, checkpoint=rc.Checkpoint(state))
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(rc.UsageError, match=r"predictions is .*other.*; shape is \[12, 29000, 2\]"):
+        measure(
+            rc.open_predictions(write(other, scores(12, 29_000, 2), "npy")),
+            {"metrics": "pass"},
+            checkpoint=rc.Checkpoint(state),
+        )
+    os.utime(path, (1, 1))
+    with pytest.raises(rc.UsageError, match=r"has changed since the checkpoint .the same size, another time"):
+        measure(view, {"metrics": "pass"}, checkpoint=rc.Checkpoint(state))
+    with pytest.raises(rc.UsageError, match="read from disk"):
+        measure(rc.Predictions.from_array(scores(3, 10, 2)), {}, checkpoint=rc.Checkpoint(tmp_path / "new"))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("reading-0.blocks", "shorter", "the checkpoint is damaged: "),
+        ("reading-0.blocks", "changed", "samples 0 to .* are not what was written"),
+        ("state.npz", "shorter", "damaged or no checkpoint"),
+        ("state.npz", "changed", "damaged or no checkpoint"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(
+    name: str, damage: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, state = stopped(tmp_path, monkeypatch)
+    data = bytearray((state / name).read_bytes())
+    if damage == "shorter":
+        data = data[: len(data) // 2]
+    else:
+        data[200] ^= 1
+    (state / name).write_bytes(data)
+    with pytest.raises(rc.InvalidInputError, match=said):
+        measure(rc.open_predictions(path), {"metrics": "pass"}, checkpoint=rc.Checkpoint(state))
+
+
+def test_a_folder_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(rc.OutputError, match="holds no checkpoint"):
+        rc.Checkpoint(tmp_path)
+    with pytest.raises(rc.OutputError, match="a file has this name"):
+        rc.Checkpoint(tmp_path / "file")
+
+
+@pytest.mark.parametrize("form", ["zarr2", "zarr-packed"])
+def test_nan_in_the_last_chunk_keeps_what_was_done(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 18)
+    full, state = scores(12, 30_000, 2), tmp_path / "state"
+    path = write(tmp_path, full, form)
+    args = ["measure", path, "--metrics", "pass", "--memory", "8MB", "--json", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", ["rashomon-core", *args])
+    z = zarr.open(path, mode="r+")
+    z[7, 29_999, 1] = np.nan
+
+    def command(*more: str) -> tuple[int, str, str]:
+        from rashomon_core.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["rashomon-core", *args, *more])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out = capsys.readouterr()
+        return int(left.value.code or 0), out.out, out.err
+
+    code, _, err = command("--resume", str(state))
+    assert code == 3
+    assert "at model 7, sample 29999" in err
+    assert f"kept in {state}: " in err
+    assert "the same command goes on from there" in err
+    z[7, 29_999, 1] = full[7, 29_999, 1]  # mended: only the last chunk of some models has another time
+    again = Counted(monkeypatch, -1)
+    code, out, err = command("--resume", str(state))
+    assert code == 0, err
+    assert 1 <= again.added <= 3
+    assert not state.exists()
+    assert json.loads(out)["results"] == json.loads(command()[1])["results"]
+
+
+def test_a_budget_that_reads_in_another_way_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 18)
+    view = rc.open_predictions(write(tmp_path, scores(400, 3000, 3), "npy"))
+    options = {"metrics": ["rashomon_capacity", "score_variance"]}
+    with monkeypatch.context() as patched:
+        Counted(patched, 1)
+        with pytest.raises(KeyboardInterrupt):
+            measure(view, options, memory="1MB", checkpoint=rc.Checkpoint(tmp_path / "state"))
+    with pytest.raises(rc.UsageError, match=r"at once now\. Fix: give the same --memory"):
+        measure(view, options, memory="100MB", checkpoint=rc.Checkpoint(tmp_path / "state"))
+    kept = rc.Checkpoint(tmp_path / "state")
+    assert measure(view, options, memory="1MB", checkpoint=kept) == measure(view, options)
+
+
+# --- what is read -----------------------------------------------------------------------------------------------
+
+
+def read_so_far() -> int:
+    """Return the bytes that this process has read by calls."""
+    with open("/proc/self/io", encoding="ascii") as stream:
+        return next(int(line.split()[1]) for line in stream if line.startswith("rchar"))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="Linux counts what a process reads")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("form", ["folder", "zarr2", "zarr-packed"])
+def test_each_byte_is_read_once_per_pass(
+    form: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 19)
+    full = scores(15, 40_960, 2)
+    if form == "folder":
+        path = str(tmp_path / "models")
+        os.mkdir(path)
+        for k, model in enumerate(full):
+            np.save(f"{path}/m{k}.npy", model)
+        stored = full.nbytes
+    else:
+        path = write(tmp_path, full, form)
+        stored = sum(p.stat().st_size for p in Path(path).rglob("*") if p.is_file() and p.name[0] in "0123456789")
+    view = rc.open_predictions(path)
+    rc.profile(view, metrics="pass", threads=threads, memory="8MB")  # what is imported late
+    before = read_so_far()
+    rc.profile(view, metrics="pass", threads=threads, memory="8MB")
+    assert stored <= read_so_far() - before <= 1.002 * stored + 65_536
+
+
+def test_a_folder_of_many_files_opens_by_its_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = scores(300, 5000, 2)
+    for k in range(300):
+        np.save(tmp_path / f"m{k}.npy", full[k])
+    parsed = []
+    header = arrays.npy_header
+    monkeypatch.setattr(arrays, "npy_header", lambda *given: parsed.append(1) or header(*given))  # type: ignore[func-returns-value]
+    before = read_so_far() if os.path.exists("/proc/self/io") else 0
+    view = rc.open_predictions(tmp_path)
+    if before:
+        assert read_so_far() - before < 300 * 512 + 65_536
+    assert len(parsed) == 1
+    assert view.model_ids == tuple(f"m{k}" for k in range(300))  # natural order
+    expected = numbers(rc.Predictions.from_array(full, model_ids=view.model_ids), metrics="pass")
+    open_now = len(os.listdir("/proc/self/fd")) if before else 0
+    assert numbers(view, metrics="pass", threads=2) == expected
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= open_now + 2
+    os.truncate(tmp_path / "m7.npy", 20_000)
+    with pytest.raises(rc.InvalidInputError, match=r"m7\.npy: the file is truncated"):
+        rc.open_predictions(tmp_path)
+    np.save(tmp_path / "m7.npy", full[7, :4000])
+    with pytest.raises(rc.InvalidInputError, match=r"4000 samples, .*m0\.npy' has 5000"):
+        rc.open_predictions(tmp_path)
+
+
+@mapped
+def test_packed_chunks_are_decoded_once_per_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rashomon_core.store import chunks
+
+    path = write(tmp_path, scores(12, 21_000, 2), "zarr-packed")  # chunks of 6 models and 2048 samples
+    decoded: list[Any] = []
+    read = chunks.ZarrReader._slice
+
+    def counted(reader: Any, key: Any) -> Any:
+        decoded.append(key)
+        return read(reader, key)
+
+    monkeypatch.setattr(chunks.ZarrReader, "_slice", counted)
+    monkeypatch.setattr("rashomon_core.store.raw.SLICE_BYTES", 1)
+    for memory in ("4MB", "64MB"):
+        decoded.clear()
+        rc.profile(rc.open_predictions(path), metrics="pass", threads=2, memory=memory)
+        places = [tuple(part.start // k for part, k in zip(key, (6, 2048, 2), strict=True)) for key in decoded]
+        assert len(places) == len(set(places)) == 2 * 11

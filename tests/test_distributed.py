@@ -391,7 +391,7 @@ def test_a_zarr_with_missing_chunks(client: Any, tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", reason="zarr is not installed")
     zarr.create_array(tmp_path / "x.zarr", data=whole(3), chunks=(10, 4096, 3))
     (tmp_path / "x.zarr" / "c" / "1" / "2" / "0").unlink()
-    with pytest.raises(rc.InvalidInputError, match="1 of 6 chunks are not stored: c/1/2/0"):
+    with pytest.raises(rc.InvalidInputError, match=r"1 of 6 chunks are not stored: c/1/2/0"):
         rc.profile_distributed(tmp_path / "x.zarr", scheduler=client)
 
 
@@ -517,7 +517,7 @@ def test_the_command_gives_the_same_document(cluster: Any, client: Any, data: di
 
 def test_the_command_refuses_what_a_cluster_does_not_measure(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.eye(3, dtype=np.float32)[None])
-    for options in (["--epsilon", "0"], ["--bootstrap", "9"], ["--curves"], ["--threads", "2"], ["--loss", "zero_one"]):
+    for options in (["--epsilon", "0"], ["--bootstrap", "9"], ["--curves"], ["--threads", "2"], ["--resume", "r"]):
         done = run("measure", tmp_path / "x.npy", "--scheduler", "local", *options)
         assert done.exit_code == 2
         assert f"{options[0]} and --scheduler do not go together" in done.stderr

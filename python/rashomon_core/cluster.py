@@ -185,12 +185,12 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def note_done(topic: str) -> None:
-    """Tell the client, from inside a task, that one more leaf is done."""
+def note_done(topic: str, nbytes: int) -> None:
+    """Tell the client, from inside a task, that one more leaf is done, which has read so many bytes."""
     from distributed import get_worker
 
     with contextlib.suppress(ValueError):  # called outside a worker
-        get_worker().log_event(topic, 1)
+        get_worker().log_event(topic, nbytes)
 
 
 def _release() -> str:
@@ -274,11 +274,12 @@ class Cluster:
                 for k, g in enumerate(groups)
             ]
             depth += 1
-        done = 0
+        done = count = 0
 
-        def count(event: tuple[float, int]) -> None:
-            nonlocal done
-            done += int(event[1])
+        def note(event: tuple[float, int]) -> None:
+            nonlocal done, count
+            done = min(done + 1, len(leaves))  # those of a worker that died come twice
+            count += int(event[1])
 
         tiles.progress(label, 0, len(leaves))
         future = None
@@ -286,9 +287,9 @@ class Cluster:
             with warnings.catch_warnings():
                 # what belongs to samples travels with its tasks, once and nowhere else: large, and meant to be
                 warnings.filterwarnings("ignore", message="Sending large graph")
-                self.client.subscribe_topic(topic, count)
+                self.client.subscribe_topic(topic, note)
                 future = self.client.compute(level[0], optimize_graph=False)
-            self._wait(future, lambda: tiles.progress(label, min(done, len(leaves)), len(leaves)))
+            self._wait(future, lambda: tiles.progress(label, done, len(leaves), count))
             result = self._result(future)
         finally:
             with contextlib.suppress(Exception):
@@ -296,7 +297,7 @@ class Cluster:
             if future is not None:
                 with contextlib.suppress(Exception):
                     future.cancel(force=True)
-        tiles.progress(label, len(leaves), len(leaves))
+        tiles.progress(label, len(leaves), len(leaves), count)
         return result
 
     def _wait(self, future: Any, show: Callable[[], None]) -> None:

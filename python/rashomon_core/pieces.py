@@ -123,20 +123,20 @@ class _Window:
         self.shape = (models[1] - models[0], samples[1] - samples[0], *source.shape[2:])
         self.dtype, self.path = source.dtype, source.path
         self.chunks = getattr(source, "chunks", None)
-        #: Models and samples of the largest block without a copy; this one must begin with such a block.
-        self.windows: tuple[int, int] | None = None
-        extents = getattr(source, "windows", None)
-        if extents is not None and not any(
-            at % most and most < size for at, most, size in zip(self.at, extents, source.shape, strict=False)
-        ):
-            self.windows = (min(extents[0], self.shape[0]), min(extents[1], self.shape[1]))
+        self.decoding = int(getattr(source, "decoding", 0))
+        #: Models and samples of the largest block that can be had without a copy: those of a chunk if we start at one.
+        self.windows: Range | None = getattr(source, "windows", None)
+        if self.windows == source.shape[:2]:
+            self.windows = self.shape[0], self.shape[1]
+        elif self.windows is not None and (models[0] % self.windows[0] or samples[0] % self.windows[1]):
+            self.windows = None
 
     def read(self, models: slice, samples: slice, out: Array | None = None) -> Array:
         block: Array = self.source.read(*self._moved(models, samples), out)
         return block
 
-    def window(self, models: slice, samples: slice, **how: Any) -> Any:
-        return self.source.window(*self._moved(models, samples), **how)
+    def window(self, models: slice, samples: slice, *, huge: bool = False) -> Any:
+        return self.source.window(*self._moved(models, samples), huge=huge)
 
     def ahead(self, models: slice, samples: slice) -> None:
         ask = getattr(self.source, "ahead", None)
@@ -274,11 +274,12 @@ def _held(both: Any) -> Any:
     return both
 
 
-def _work(both: tuple[Job, Any], work: Callable[..., Any], *piece: Any) -> Any:
+def _work(both: tuple[Job, Any], work: Callable[..., Any], data: Array | None, models: Range, samples: Range) -> Any:
     """Task: one piece."""
     job, shared = both
-    result = work(job, shared, *piece)
-    note_done(job.topic)
+    result = work(job, shared, data, models, samples)
+    width = math.prod(job.shape[2:]) * np.dtype(job.dtype).itemsize
+    note_done(job.topic, (models[1] - models[0]) * (samples[1] - samples[0]) * width)
     return result
 
 

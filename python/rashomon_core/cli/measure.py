@@ -127,13 +127,13 @@ def measure(
         str | None,
         typer.Option(metavar="SIZE", help="Memory budget, such as 2GB; a quarter of what is free by default."),
     ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Keep what is read in FOLDER, and go on from there after a kill."),
-    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Measure on a Dask cluster: tcp://host:port, local or local:WORKERS."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep what is read in FOLDER, and go on from there after a kill."),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a drawn selection and of the bootstrap.")] = 0,
     checksum: ChecksumOption = False,

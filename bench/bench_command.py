@@ -49,7 +49,7 @@ def write_scores(path: Path, models: int, samples: int, classes: int) -> None:
 
 
 def write_form(path: Path, form: str, models: int, samples: int, classes: int) -> Path:
-    """Write the same scores as .npy, as .zarr (plain chunks of 16 MB, or packed ones of 4 MB), or as a folder of models."""
+    """Write the same scores as .npy, as .zarr (plain chunks of 16 MB, packed ones of 4 MB), or a folder of models."""
     write_scores(path / "p.npy", models, samples, classes)
     if form == "npy":
         return path / "p.npy"

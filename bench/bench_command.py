@@ -1,4 +1,4 @@
-"""What the command costs: peak memory, start-up time, and whole commands over the calls they consist of."""
+"""What the command costs besides its work: peak memory, start-up time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-
-import rashomon_core as rc
 
 Array = npt.NDArray[Any]
 #: Interpreter and libraries, beside the stated budget.
@@ -52,7 +49,7 @@ def write_scores(path: Path, models: int, samples: int, classes: int) -> None:
 
 
 def write_form(path: Path, form: str, models: int, samples: int, classes: int) -> Path:
-    """Write the same scores as .npy, as .zarr (plain chunks of 16 MB, packed ones of 4 MB) or as a folder of models."""
+    """Write the same scores as .npy, as .zarr (plain chunks of 16 MB, packed ones of 4 MB), or a folder of models."""
     write_scores(path / "p.npy", models, samples, classes)
     if form == "npy":
         return path / "p.npy"
@@ -143,47 +140,3 @@ def bench_help(race: Callable[..., Any], size: Callable[[str], int], report: Cal
     )
     report("rashomon-core --help", seen.seconds["subject"], "s", 0.4, at_most=True)
     report("  python -c pass", seen.seconds["python"], "s")
-
-
-def command(*args: object) -> float:
-    return seconds(["-m", "rashomon_core.cli", *map(str, args)])
-
-
-@pytest.mark.parametrize("what", ["measure", "inspect", "convert"])
-def bench_whole_command(
-    what: str, size: Callable[[str], int], race: Callable[..., Any], report: Callable[..., None]
-) -> None:
-    """A command less its own time on almost nothing, over the calls that do the same on the same file."""
-    models, classes = 40, 4
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for file, samples in (("preds", size("STORE_BYTES") // (4 * models * classes)), ("few", 8)):
-            write_scores(folder / f"{file}.npy", models, max(8, samples), classes)
-
-        def run(file: str) -> float:
-            path = folder / f"{file}.npy"
-            if what == "convert":
-                return command("convert", path, folder / "out.npy", "--force", "--quiet")
-            options = ["--metrics", "pass", "--threads", 1, "--json"] if what == "measure" else ["--json"]
-            return command(what, path, *options)
-
-        def call() -> object:
-            view = rc.open_predictions(folder / "preds.npy")
-            if what == "convert":
-                return rc.save_predictions(view, folder / "out.npy")
-            return view.validate() if what == "inspect" else rc.profile(view, metrics="pass", threads=1)
-
-        seen = race(
-            lambda: run("preds"), rounds=5, threads=2, start=lambda: run("few"), call=call
-        )  # other processes: time on the wall
-        more = (seen.seconds["subject"] - seen.seconds["start"]) / seen.seconds["call"]
-        report(f"rashomon-core {what} of {classes} classes, to the call in Python", more, "of its time")
-        report("  of almost nothing", seen.seconds["start"], "s")
-
-
-def bench_audit(benchmark: Any, tmp_path: Path, report: Callable[..., None]) -> None:
-    """The README's first command, once."""
-    pytest.importorskip("sklego", reason="scikit-lego, the default data, is not installed")
-    spent: list[float] = []
-    benchmark.pedantic(lambda: spent.append(command("audit", "--run", tmp_path / "run", "--json")), rounds=1)
-    report("rashomon-core audit, with its defaults", spent, "s", 60, at_most=True)

@@ -5,8 +5,8 @@
 The predictions are those of the example that the package carries (real surrogates of a real model, on a real table),
 repeated along models and samples until the size is reached, each score multiplied by noise, exp of a uniform number in
 +-NOISE, and every row divided by its sum. So rows are as skewed as real ones and no two are equal, but the tensor says
-nothing about anything: it is for clocks only. The same size, shape and seed give the same numbers in every format; what
-is in memory is one block.
+nothing about anything: it is for clocks only. The same size, shape and seed give the same numbers in every format;
+what is in memory is one block.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     python bench/measure_big.py DIR --size 20GB --memory 1GB
 
-makes DIR/big.zarr (see make_big.py) unless it is there, runs ``rashomon-core measure`` on it in a process of its own,
-and prints wall time, bytes of the tensor per second and the largest resident size of the process (VmHWM, file-backed
-pages included). The file is dropped from the page cache first (--warm: read into it first, as far as it fits).
+makes the tensor in DIR (see make_big.py) unless it is there, runs ``rashomon-core measure`` on it in a process of its
+own, and prints wall time, bytes of the tensor per second and the largest resident size of the process (VmHWM,
+file-backed pages included). The file is dropped from the page cache first (--warm: read
+into it first, as far as it fits).
 """
 
 from __future__ import annotations
@@ -75,10 +76,10 @@ def main() -> None:
     told = json.loads(done.stdout)
     nbytes = 4 * shape[0] * shape[1] * shape[2]
     read = told["resources"]["seconds"] if "resources" in told else seconds
+    cache, kept = "warm" if given.warm else "cold", ", --resume" if given.resume else ""
     print(
         f"| {nbytes / 1e9:.1f} GB .{given.form}, {shape[0]:,} x {shape[1]:,} x {shape[2]} float32 | {given.metrics}"
-        f"{', --resume' if given.resume else ''} | {given.memory} | {given.threads} "
-        f"| {'warm' if given.warm else 'cold'}"
+        f"{kept} | {given.memory} | {given.threads} | {cache}"
         f" | {seconds:.1f} s | {nbytes / 1e9 / read:.2f} GB/s | {peak / 1e6:,.0f} MB |"
     )
     if not given.keep:

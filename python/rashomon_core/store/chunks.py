@@ -123,7 +123,7 @@ class ChunkFiles:
         for place, inside, target in self.files.touched(region):
             self._part(place).read_into(inside, out[tuple(slice(a, b) for a, b in target)])
 
-    def window(self, region: Region, *, huge: bool = False) -> tuple[Array, Window] | None:
+    def window(self, region: Region, *, huge: int = 0) -> tuple[Array, Window] | None:
         """Return a region of one chunk where the system keeps it; None if it takes a copy."""
         found = list(self.files.touched(region))
         if len(found) != 1:

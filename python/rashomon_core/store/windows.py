@@ -66,7 +66,7 @@ class Window:
         self._address = np.frombuffer(self._pages, dtype=np.uint8).ctypes.data
         self._start, self._length = start - base, stop - base
         whole = sum(-(-(at + length) // HUGE) * HUGE - at // HUGE * HUGE for at, length in runs)
-        if len(runs) > 1 and min(whole, self._length) > huge:  # huge pages around short runs are more than was asked for
+        if len(runs) > 1 and min(whole, self._length) > huge:  # around short runs they are more than was asked for
             _madvise(self._address, self._length, _NOHUGEPAGE)
         for offset, length in runs:
             first = (offset - base) // mmap.PAGESIZE * mmap.PAGESIZE
@@ -85,9 +85,23 @@ class Window:
         _madvise(self._address, self._length, _DONTNEED)
 
 
+def _is_here(fd: int, at: int) -> bool:
+    """Tell whether a byte of a file can be had without waiting for the disk."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    try:
+        os.preadv(fd, [bytearray(1)], at, os.RWF_NOWAIT)
+    except OSError:
+        return False
+    return True
+
+
 def read_ahead(fd: int, runs: Sequence[tuple[int, int]]) -> None:
     """Ask the system to read the bytes of ``runs`` (offset, length) while we do something else."""
-    if not hasattr(os, "posix_fadvise"):
+    if not hasattr(os, "posix_fadvise") or not runs:
+        return
+    ends = (runs[0][0], runs[len(runs) // 2][0], runs[-1][0] + runs[-1][1] - 1)
+    if all(_is_here(fd, at) for at in ends):
         return
     with contextlib.suppress(OSError):  # advice
         for offset, length in runs:

@@ -43,7 +43,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     opened: list[int] = []
     make = windows.Window.__init__
 
-    def counted(self: Any, fd: int, start: int, stop: int, runs: Any, *, huge: bool = False) -> None:
+    def counted(self: Any, fd: int, start: int, stop: int, runs: Any, *, huge: int = 0) -> None:
         opened.append(len(runs))
         make(self, fd, start, stop, runs, huge=huge)
 
@@ -106,7 +106,7 @@ def test_a_shortened_file_is_an_error_and_no_signal(tmp_path: Path, small_window
 
 @pytest.mark.parametrize("along", [0, 512, 700, 4096, 5000])
 def test_pieces_cover_a_tile_in_whole_groups(along: int) -> None:
-    plan = tiles.Plan(((0, 8192), (8192, 20_001)), 3, True, False, along)
+    plan = tiles.Plan(((0, 8192), (8192, 20_001)), 3, True, 0, along)
     for first, last in plan.tiles:
         found = plan.pieces((first, last))
         assert [p.start for p in found] + [last] == [first, *(p.stop for p in found)]

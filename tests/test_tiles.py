@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -382,3 +383,41 @@ def test_a_spilled_array_without_positioned_reads(monkeypatch: pytest.MonkeyPatc
     for name in ("pwrite", "preadv"):
         monkeypatch.delattr(os, name, raising=False)
     test_spill_array((7, 13, 3), True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+def test_progress_says_how_fast_and_how_long_in_80_columns() -> None:
+    import pty
+    import re
+
+    code = """
+        import time
+        from rashomon_core import tiles
+        with tiles.show_progress(after=0.1):
+            work = lambda task, scratch: time.sleep(0.05)
+            tiles.run(range(12), work, threads=1, label="measuring", nbytes=lambda task: 10**7)
+            tiles.run(range(8), work, threads=1, label="comparing pairs")
+    """
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+    )
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # Linux says so at the end
+        while piece := os.read(ours, 65536):
+            seen += piece
+    os.close(ours)
+    assert process.wait(timeout=30) == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    lines = [line.strip() for line in re.split(r"[\r\n]+", plain)]
+    assert any(re.search(r"measuring .* \d+% \d[\d.e+]* [MG]B/s \d:\d\d:\d\d$", line) for line in lines)
+    assert any(re.search(r"comparing pairs .* \d+% +\d:\d\d:\d\d$", line) for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(("speed", "said"), [(2.345e9, "2.35 GB/s"), (3.21e8, "321 MB/s"), (9.9e5, "0.99 MB/s")])
+def test_rates(speed: float, said: str) -> None:
+    assert tiles._rate(speed) == said

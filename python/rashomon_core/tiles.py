@@ -60,8 +60,8 @@ PAGE = 4096
 LONG_RUN = 64 << 10
 #: Shortest run of one model that is mapped instead of read: below it faults cost as much as a copy.
 WINDOW_RUN = 128 << 10
-#: A mapped run brings in up to this many bytes around its ends, without and with huge pages.
-WINDOW_EDGE, HUGE_EDGE = 128 << 10, 4 << 20
+#: A mapped run brings in up to 128 kB around its ends; with huge pages 2 MB on average, which each window looks up.
+WINDOW_EDGE, HUGE_EDGE = 128 << 10, 9 << 18
 #: Models of a block below which longer runs are not worth a second look at the accumulators.
 WINDOW_MODELS = 16
 #: Planes and per-sample columns may take this part of the budget in memory; beyond it they spill.
@@ -289,9 +289,10 @@ class Plan:
 
     tiles: tuple[tuple[int, int], ...]
     models: int  # models of a block
-    #: Blocks may be windows of the file; there is memory for what they bring in besides.
+    #: Blocks may be windows of the file.
     windows: bool = False
-    huge: bool = False
+    #: Bytes that a window may bring in as whole huge pages; 0: none.
+    huge: int = 0
     #: A window holds at most this many samples, from a multiple of them on; 0: any.
     along: int = 0
 
@@ -411,7 +412,8 @@ def _plan_windows(
     parts = math.ceil(along / samples)  # equal parts of what a window can hold, moved to whole units
     starts = sorted({(i + along * k // parts) // unit * unit for i in range(0, N, along) for k in range(parts)})
     starts = [i for i in starts if i < N]
-    return Plan(tuple(zip(starts, [*starts[1:], N], strict=True)), models, True, huge, cut)
+    allowed = share - per_sample * samples if huge else 0
+    return Plan(tuple(zip(starts, [*starts[1:], N], strict=True)), models, True, allowed, cut)
 
 
 def plan_whole(predictions: Predictions, *, threads: int, memory: int, per_sample: int) -> Plan:

@@ -115,16 +115,16 @@ class ChunkFiles:
         self.shape: tuple[int, ...] = files.shape
         self.chunks: tuple[int, ...] | None = files.size
 
-    def _part(self, place: tuple[int, ...]) -> RawReader:
+    def _part(self, place: tuple[int, ...], *, keep_open: bool = False) -> RawReader:
         # chunks at the end of an axis are stored in full
-        return RawReader(RawFile(self.files.file(place), keep_open=False), 0, self.dtype, self.files.size)
+        return RawReader(RawFile(self.files.file(place), keep_open=keep_open), 0, self.dtype, self.files.size)
 
     def read_into(self, region: Region, out: Array) -> None:
         """Fill ``out`` with a region, chunk by chunk."""
         for place, inside, target in self.files.touched(region):
-            self._part(place).read_into(inside, out[tuple(slice(a, b) for a, b in target)])
+            self._part(place, keep_open=True).read_into(inside, out[tuple(slice(a, b) for a, b in target)])
 
-    def window(self, region: Region, *, huge: bool = False) -> tuple[Array, Window] | None:
+    def window(self, region: Region, *, huge: int = 0) -> tuple[Array, Window] | None:
         """Return a region of one chunk where the system keeps it; None if it takes a copy."""
         found = list(self.files.touched(region))
         if len(found) != 1:

@@ -291,7 +291,7 @@ class RawReader:
             offsets = (offsets[:, None] + steps).reshape(-1)
         return [(position + at, span) for at in offsets.tolist()]
 
-    def window(self, region: Region, *, huge: bool = False) -> tuple[Array, Window] | None:
+    def window(self, region: Region, *, huge: int = 0) -> tuple[Array, Window] | None:
         """Return a region where the system keeps it, or None where it takes a copy."""
         runs = self.runs(region)
         first, last = runs[0][0], runs[-1][0] + runs[-1][1]
@@ -484,7 +484,7 @@ class ReaderSource:
         """Axes of the reader: models, samples, classes."""
         return [*self._models, self._samples, *([] if self._classes is None else [self._classes])]
 
-    def window(self, models: slice, samples: slice, *, huge: bool = False) -> tuple[Array, Window] | None:
+    def window(self, models: slice, samples: slice, *, huge: int = 0) -> tuple[Array, Window] | None:
         """Return a block where the system keeps it, and what gives its memory back; or None."""
         found = self._reader.window(self._region(models, samples), huge=huge)  # type: ignore[attr-defined]
         if found is None:

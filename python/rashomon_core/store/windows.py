@@ -23,6 +23,7 @@ __all__ = ["Window", "read_ahead", "supported"]
 Array = npt.NDArray[Any]
 #: Bytes of one request to read ahead: what every system grants in one call.
 AHEAD = 128 << 10
+HUGE = 2 << 20
 _DONTNEED, _NOHUGEPAGE, _POPULATE_READ = 4, 15, 22
 
 
@@ -51,7 +52,7 @@ def supported() -> bool:
 class Window:
     """The bytes ``start .. stop`` of a file, of which ``runs`` (offset, length) are brought in.
 
-    ``huge``: there is memory for the rest of the huge pages that runs begin and end in, which saves most faults.
+    ``huge``: bytes that may be brought in as whole huge pages, which saves most faults; runs begin and end in some.
 
     Raises
     ------
@@ -59,12 +60,13 @@ class Window:
         The file is shorter than that, or its disk fails: a positioned read will say where.
     """
 
-    def __init__(self, fd: int, start: int, stop: int, runs: Sequence[tuple[int, int]], *, huge: bool = False) -> None:
+    def __init__(self, fd: int, start: int, stop: int, runs: Sequence[tuple[int, int]], *, huge: int = 0) -> None:
         base = start // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
         self._pages = mmap.mmap(fd, stop - base, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ, offset=base)
         self._address = np.frombuffer(self._pages, dtype=np.uint8).ctypes.data
         self._start, self._length = start - base, stop - base
-        if len(runs) > 1 and not huge:  # whole huge pages around short runs are more than was asked for
+        whole = sum(-(-(at + length) // HUGE) * HUGE - at // HUGE * HUGE for at, length in runs)
+        if len(runs) > 1 and min(whole, self._length) > huge:  # around short runs they are more than was asked for
             _madvise(self._address, self._length, _NOHUGEPAGE)
         for offset, length in runs:
             first = (offset - base) // mmap.PAGESIZE * mmap.PAGESIZE
@@ -83,9 +85,23 @@ class Window:
         _madvise(self._address, self._length, _DONTNEED)
 
 
+def _is_here(fd: int, at: int) -> bool:
+    """Tell whether a byte of a file can be had without waiting for the disk."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    try:
+        os.preadv(fd, [bytearray(1)], at, os.RWF_NOWAIT)
+    except OSError:
+        return False
+    return True
+
+
 def read_ahead(fd: int, runs: Sequence[tuple[int, int]]) -> None:
     """Ask the system to read the bytes of ``runs`` (offset, length) while we do something else."""
-    if not hasattr(os, "posix_fadvise"):
+    if not hasattr(os, "posix_fadvise") or not runs:
+        return
+    ends = (runs[0][0], runs[len(runs) // 2][0], runs[-1][0] + runs[-1][1] - 1)
+    if all(_is_here(fd, at) for at in ends):
         return
     with contextlib.suppress(OSError):  # advice
         for offset, length in runs:

@@ -254,3 +254,29 @@ def test_against_slow_loops(problem: strategies.LabelProblem, seed: int) -> None
     if w is None:
         counts = np.rint(found["pairwise_disagreement"] * N).astype(np.int64)
         assert np.array_equal(counts, naive.pairwise_disagreement_counts(labels))
+
+
+@given(data=st.data(), seed=strategies.seeds())
+def test_what_no_profile_has(data: st.DataObject, seed: int) -> None:
+    """Delta metrics, viable decisions, self-consistency: the functions of the whole."""
+    rng = np.random.default_rng(seed)
+    x = data.draw(strategies.binary_scores(max_models=6, max_samples=900, any_layout=False))
+    M, N = x.shape
+    target = rng.integers(0, 9, N) / 8 if data.draw(st.booleans()) else rng.integers(0, 2, N)
+    w, delta = (rng.random(N) + 0.1 if data.draw(st.booleans()) else None), data.draw(st.sampled_from([0, 0.125, 0.3]))
+    if data.draw(st.booleans()):
+        x = np.stack([1 - x, x], axis=2)
+        target = np.stack([1 - target, target], axis=1) if target.dtype.kind == "f" else target
+    acc = rc.MultiplicityAccumulator(M, N, 2, kind="proba", target=target, sample_weight=w, delta=delta)
+    for m in cuts(rng, M, 3):
+        acc.update(x[m], models=m)
+    found = pickle.loads(pickle.dumps(acc)).compute()
+    assert found["delta_ambiguity"] == rc.delta_ambiguity(x, target, delta, sample_weight=w)
+    assert found["delta_discrepancy"] == rc.delta_discrepancy(x, target, delta, sample_weight=w)
+    view = rc.Predictions.from_array(x)
+    assert np.array_equal(found["viable_decisions"], rc.viable_decisions(view))
+    assert np.array_equal(found["self_consistency"], rc.self_consistency(view), equal_nan=True)
+    soft = rc.MultiplicityAccumulator(M, N, 2, kind="proba", target=target, sample_weight=w, metrics="losses").update(x)
+    losses = soft.compute()
+    for name in ("cross_entropy", "kl_divergence", "total_variation"):
+        assert np.array_equal(losses[name], getattr(rc, name)(x, target, sample_weight=w)), name

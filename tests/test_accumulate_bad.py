@@ -152,6 +152,7 @@ def test_what_differs_is_named() -> None:
         ({"metrics": "pass"}, "metrics"),
         ({"model_ids": ("a", "b", "c")}, "model_ids"),
         ({"capacity_tol": 1e-3}, "capacity_tol"),
+        ({"class_names": ("a", "b", "c")}, "class_names"),
     ):
         other = rc.MultiplicityAccumulator(3, 30, 3, **{**base, **change})
         with pytest.raises(rc.InvalidInputError, match=f"differ in {name}. Fix"):
@@ -173,6 +174,8 @@ def test_settings_that_make_no_sense() -> None:
         (rc.UsageError, {"reference": "m0"}, "neither 'target' nor 'labels'"),
         (rc.UsageError, {"reference": "labels"}, "needs true labels"),
         (rc.UsageError, {"capacity_tol": -1.0}, "tol=-1.0"),
+        (rc.UsageError, {"delta": 0.1}, "delta metrics compare scores of two classes"),
+        (rc.UsageError, {"delta": float("nan")}, "delta=nan"),
         (rc.InvalidInputError, {"target": [0, 1]}, r"target has shape \(2,\) for 4 samples"),
         (rc.InvalidInputError, {"y": [0, 1, 2, 3]}, "sample 3: value 3"),
         (rc.InvalidInputError, {"sample_weight": [1, 1, -1, 1]}, "sample 2: value -1.0"),

@@ -20,6 +20,7 @@ from .merging import MERGE_RULES, Span, State
 from .metrics.decisions import rate_from_squares
 from .metrics.overview import Overview
 from .metrics.pairs import farthest_in, mirrored, sums_of_pairs
+from .metrics.scores import delta_share, delta_totals, positive_scores
 from .metrics.visit import Request, share, total, visit
 from .predictions import Kind, Predictions
 from .settings import Settings, Shape, saved_settings, settings_of
@@ -54,6 +55,8 @@ class MultiplicityAccumulator:
     pairs : bool
         Compare the models with one another: an (M, M) matrix of counts. Models of different chunks are compared by
         :meth:`update_pairs`.
+    delta : float, optional
+        Two classes: also delta-ambiguity and delta-discrepancy against the target's P(class 1).
     model_ids, class_names : sequences of texts, optional
         Chunks that are Predictions with other model ids are refused.
 
@@ -95,6 +98,7 @@ class MultiplicityAccumulator:
         model_ids: Sequence[object] | None = None,
         class_names: Sequence[object] | None = None,
         capacity_tol: float = 1e-6,
+        delta: float | None = None,
     ) -> None:
         self._config = settings_of(
             n_models,
@@ -115,6 +119,7 @@ class MultiplicityAccumulator:
             model_ids=model_ids,
             class_names=class_names,
             capacity_tol=capacity_tol,
+            delta=delta,
         )
         self.reset()
 
@@ -209,7 +214,8 @@ class MultiplicityAccumulator:
             vote_sums=False,
             blocks=True,
             planes=config.pairs,
-            moments=request.ranges and not whole,
+            ranges=request.ranges or config.delta is not None,
+            moments=(request.ranges or config.delta is not None) and not whole,
             capacity=request.capacity if whole else None,
             ends=solved and not whole and view.columns == 2,
         )
@@ -220,6 +226,10 @@ class MultiplicityAccumulator:
             w = request.weights
             sums = sums_of_pairs(found.planes, None, threads=pool, memory=budget, weights=w)
             state.put("pair_counts", sums, (m.start, m.start), span, blocks=w is not None)
+        if config.delta is not None and part.target is not None:
+            reference = positive_scores(part.target)
+            sums = delta_totals(view, reference, config.delta, part.weights, threads=pool, memory=budget)
+            state.put("delta", sums, (m.start,), span, blocks=True)
         self._state.merge(state)
         self._ids |= ids
         self._columns = view.columns if self.kind != "labels" else None
@@ -361,10 +371,11 @@ class MultiplicityAccumulator:
         Returns
         -------
         dict
-            "votes" (N, C), "disagreement_rate" (N,), "pairwise_ambiguity"; with a reference "ambiguity",
-            "ambiguous_samples", "discrepancy", "mismatches" (M,); with scores "low", "high", "score_variance"
-            (N, columns); and by what was asked for "fidelity" and losses (M,), "rashomon_capacity" with
-            "rashomon_capacity_lower" and "_upper" (N,), "pairwise_disagreement" (M, M), "rates" (GroupRates).
+            "votes" (N, C), "viable_decisions", "disagreement_rate", "self_consistency" (N,), "pairwise_ambiguity"; with
+            a reference "ambiguity", "ambiguous_samples", "discrepancy", "mismatches" (M,); with scores "low", "high",
+            "score_variance" (N, columns); by what was asked for "fidelity" and losses (M,), "rashomon_capacity" with
+            "rashomon_capacity_lower" and "_upper" (N,), "pairwise_disagreement" (M, M), "rates" (GroupRates),
+            "delta_ambiguity", "delta_discrepancy". ``rc.rashomon_mask`` of a loss gives the members of the set.
 
         Raises
         ------
@@ -372,21 +383,28 @@ class MultiplicityAccumulator:
             If some model or sample is still missing.
         """
         overview = self._overview(threads, memory, keep_arrays=True)
-        numbers, found, w = overview.numbers(), overview.found, overview.part.weights
+        config, part = self._config, overview.part
+        numbers, found, w = overview.numbers(), overview.found, part.weights
+        scale = self.n_samples if w is None else total(w)
         votes, squares = self._state.whole("votes"), self._state.vote_squares()
         result: dict[str, Any] = {
             "votes": votes.astype(np.int64),
-            "disagreement_rate": rate_from_squares(squares, self.n_models, self._config.ddof),
+            "viable_decisions": np.count_nonzero(votes, axis=1),
+            "disagreement_rate": rate_from_squares(squares, self.n_models, config.ddof),
+            "self_consistency": 1.0 - rate_from_squares(squares, self.n_models, 1),
             "pairwise_ambiguity": share(squares != self.n_models**2, w),
         }
         if "reference" in found.mismatches:
             result |= {name: numbers[name]["value"] for name in ("ambiguity", "discrepancy")}
+        if config.delta is not None and part.target is not None:
+            low, high = (self._state.whole(name)[:, -1] for name in ("low", "high"))
+            result["delta_ambiguity"] = delta_share(low, high, positive_scores(part.target), config.delta, w)
+            result["delta_discrepancy"] = float(self._state.folded["delta"].values.max() / scale)
         arrays = {name: array.copy() for name, array in overview.arrays.items() if name not in result}
         result |= arrays
         if overview.rates is not None:
             result["rates"] = overview.rates
-        if self._config.pairs:
-            scale = self.n_samples if w is None else total(w)
+        if config.pairs:
             result["pairwise_disagreement"] = mirrored(self._pair_sums()) / scale
         return result
 
@@ -450,7 +468,7 @@ class MultiplicityAccumulator:
         part = replace(config.inputs, view=replace(view, model_ids=self.model_ids))
         every = slice(0, self.n_samples)
         asked = config.ask(part, every, matched=size is not None)
-        found = self._state.to_visit(part.view, asked.request)
+        found = self._state.to_visit(part.view, replace(asked.request, spill=not keep_arrays))
         largest = None
         if config.pairs and asked.pairs:
             largest = farthest_in(self._pair_sums())

@@ -49,6 +49,7 @@ MERGE_RULES = {
     "cells": "sum, exact; weights as weighted",
     "weighted": "totals of each block, added in the order of the blocks once all samples before are there",
     "losses": "as weighted",
+    "delta": "as weighted",
     "pair_counts": "sum, exact; weights as weighted",
 }
 #: Those of samples that are combined value by value.
@@ -100,6 +101,33 @@ class Window:
     def copy(self) -> Window:
         """Return one with an array of its own."""
         return Window(self.start, self.values.copy())
+
+
+class _Gathered(SpillArray):
+    """Columns (columns, N) that lie in the spans, as if they were spilled: read in pieces, never made whole."""
+
+    def __init__(self, spans: list[Span], columns: Callable[[Span], Array]) -> None:
+        self.spans, self.columns = spans, columns
+        first = columns(spans[0])
+        self.shape, self.dtype = (first.shape[1], spans[-1].stop), np.result_type(*{columns(s).dtype for s in spans})
+
+    @property
+    def in_memory(self) -> bool:
+        """Not as one array."""
+        return False
+
+    def read(self, rows: slice, columns: slice | None = None) -> Array:
+        """Return a new array of ``[rows, columns]``."""
+        columns = slice(0, self.shape[1]) if columns is None else columns
+        out = np.empty((rows.stop - rows.start, columns.stop - columns.start), self.dtype)
+        first = bisect.bisect_right(self.spans, columns.start, key=lambda span: span.stop)
+        for span in itertools.islice(self.spans, first, None):
+            a, b = max(span.start, columns.start), min(span.stop, columns.stop)
+            if a >= b:
+                break
+            part = self.columns(span.part(a, b))
+            out[:, a - columns.start : b - columns.start] = part[:, rows].T
+        return out
 
 
 def _join(ranges: list[Range]) -> list[Range]:
@@ -421,23 +449,29 @@ class State:
     # -- as a visit
 
     def to_visit(self, view: Predictions, request: Request) -> Visit:
-        """Return what a visit of the whole would have found."""
+        """Return what a visit of the whole would have found, spilled or not."""
         found = Visit(Plan(((0, self.n_samples),), self.n_models))
-        votes = self.whole("votes")
         if request.vote_sums:
-            found.vote_squares = SpillArray.of(self.vote_squares()[None])
-        if request.votes:
-            found.votes = votes.astype(np.int64)
-        if request.agree is not None:
-            found.agree = votes[np.arange(len(votes)), request.agree].astype(np.int32)
+            found.vote_squares = self._column(lambda span: _squares(span.fields["votes"])[:, None], True)
+        if request.votes or request.agree is not None:
+            votes = self.whole("votes")
+            if request.votes:
+                found.votes = votes.astype(np.int64)
+            if request.agree is not None:
+                found.agree = votes[np.arange(len(votes)), request.agree].astype(np.int32)
         if request.ranges:
-            arrays = (SpillArray.of(self.whole(name)) for name in ("low", "high", "variance"))
-            found.low, found.high, found.variance = arrays
+            found.low, found.high, found.variance = (
+                self._column(lambda span, name=name: span.fields[name], request.spill, name)  # type: ignore[misc]
+                for name in ("low", "high", "variance")
+            )
         if request.capacity is not None:
             solver = found.capacity = ChannelSolver(view, request.capacity)
-            places = zip((*solver.bounds.array(), solver.status), ("lower", "upper", "status"), strict=True)
-            for place, name in places:
-                np.copyto(place, self.whole(name))
+            bounds = self._column(lambda span: np.stack([span.fields["lower"], span.fields["upper"]], axis=1), True)
+            if request.spill:
+                solver.bounds = bounds
+            else:
+                solver.bounds.array()[:] = bounds.read(slice(0, 2))
+            solver.status[:] = self.whole("status")
         weighted = request.weights is not None
         for r, reference in enumerate(request.references):
             found.mismatches[reference.name] = np.ascontiguousarray(self.counts["mismatches"].values[:, r])
@@ -451,14 +485,12 @@ class State:
             found.cells = (self.folded if weighted else self.counts)["cells"].values
         return found
 
+    def _column(self, columns: Callable[[Span], Array], spill: bool, name: str = "") -> SpillArray:
+        return _Gathered(self.spans, columns) if spill else SpillArray.of(self.whole(name))
+
     def vote_squares(self) -> Array:
         """Return the sums of squared votes, (N,) int64."""
-        votes = self.whole("votes")
-        result = np.empty(len(votes), dtype=np.int64)
-        for i in range(0, len(votes), CHUNK):
-            exact = votes[i : i + CHUNK].astype(np.int64)
-            np.einsum("sc,sc->s", exact, exact, out=result[i : i + CHUNK])
-        return result
+        return np.concatenate([_squares(span.fields["votes"]) for span in self.spans])
 
     # -- as plain data
 
@@ -522,6 +554,15 @@ class State:
             for entry in header["totals"]
         }
         self.folded, self.folded_to = windows(header["folded"], "folded"), header["folded_to"]
+
+
+def _squares(votes: Array) -> Array:
+    """Return the sums of squared votes, (S,) int64."""
+    result = np.empty(len(votes), dtype=np.int64)
+    for i in range(0, len(votes), CHUNK):
+        exact = votes[i : i + CHUNK].astype(np.int64)
+        np.einsum("sc,sc->s", exact, exact, out=result[i : i + CHUNK])
+    return result
 
 
 def _joined(run: list[Span]) -> Span:

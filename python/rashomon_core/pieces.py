@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .accumulate import MultiplicityAccumulator
-from .cluster import Cluster, note_done
+from .cluster import Cluster, note_done, task_key
 from .errors import InvalidInputError, MissingDependencyError, UsageError
 from .metrics.visit import Request, visit
 from .predictions import ArraySource, Kind, Predictions, canonical_axes
@@ -371,10 +371,10 @@ class Pieces:
             n_classes=n_classes,
             threshold=threshold,
         )
-        base = delayed(_held, pure=False)((job, shared), dask_key_name=f"{job.topic}-shared")
+        base = delayed(_held, pure=False)((job, shared), dask_key_name=task_key(job.topic, "shared"))
         task = delayed(_work, pure=False)
         leaves = [
-            task(base, work, *piece, dask_key_name=f"{job.topic}-piece-{k}")
+            task(base, work, *piece, dask_key_name=task_key(job.topic, "piece", k))
             for k, piece in enumerate(self.tasks(cluster, **cut))
         ]
         return cluster.run(job.topic, leaves, merge, base, label=label)

@@ -55,6 +55,7 @@ class Settings:
     pairs: bool
     model_ids: tuple[str, ...] | None
     capacity: CapacityRule
+    delta: float | None
     #: Of everything: what has the same may be merged.
     digest: str = field(init=False)
 
@@ -75,6 +76,7 @@ class Settings:
             "model_ids": None if self.model_ids is None else list(self.model_ids),
             "class_names": None if self.inputs.view.class_names is None else list(self.inputs.view.class_names),
             "capacity_tol": float(self.capacity.tol),
+            "delta": self.delta,
             "groups": None
             if groups is None
             else {
@@ -159,6 +161,7 @@ def settings_of(
     model_ids: Sequence[object] | None = None,
     class_names: Sequence[object] | None = None,
     capacity_tol: float = 1e-6,
+    delta: float | None = None,
 ) -> Settings:
     """Check everything; see :class:`rashomon_core.MultiplicityAccumulator`."""
     names = metric_names(metrics)
@@ -191,6 +194,11 @@ def settings_of(
             f"reference {reference!r} is neither 'target' nor 'labels', and the decisions of a model come only with "
             "its chunks. Fix: give decisions as an array"
         )
+    if delta is not None:
+        if not (delta >= 0 and np.isfinite(delta)):
+            raise UsageError(f"delta={delta} must be finite and not negative")
+        if kind == "labels" or n_classes != 2 or answers is None:
+            raise UsageError("delta metrics compare scores of two classes with those of a target. Fix: give target=")
     reference_name, _, decisions = as_reference(_own(reference), view, answers, truth)
     return Settings(
         n_models=n_models,
@@ -207,6 +215,7 @@ def settings_of(
         pairs=bool(pairs),
         model_ids=None if model_ids is None else view.model_ids,
         capacity=CapacityRule(tol=capacity_tol),
+        delta=None if delta is None else float(delta),
     )
 
 

@@ -15,7 +15,7 @@ from rashomon_core import _scores
 from rashomon_core.errors import UsageError
 from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import BLOCK, Scratch, parse_memory, parse_threads, plan, read_block, run
-from rashomon_core.vectors import as_decisions, as_score_view, as_target, as_weights, target_rows
+from rashomon_core.vectors import Target, as_decisions, as_score_view, as_target, as_weights, target_rows
 
 from .visit import Request, Visit, share, total, total_of, visit
 
@@ -226,12 +226,16 @@ def _binary(probs: object, reference_scores: object, delta: float) -> tuple[Pred
         raise UsageError(f"delta metrics are for two classes, and there are {view.n_classes}")
     if not delta >= 0:
         raise UsageError(f"delta={delta} is negative")
-    answers = as_target(reference_scores, view)
+    return view, positive_scores(as_target(reference_scores, view))
+
+
+def positive_scores(answers: Target) -> Array:
+    """Return P(class 1) of a target, (N,) float64; its decisions where it gave no scores."""
     if answers.scores is None:
         scores = answers.decisions
     else:
         scores = answers.scores if answers.scores.ndim == 1 else answers.scores[:, 1]
-    return view, np.ascontiguousarray(scores, dtype=np.float64)
+    return np.ascontiguousarray(scores, dtype=np.float64)
 
 
 def delta_ambiguity(
@@ -257,9 +261,19 @@ def delta_ambiguity(
     found = visit(view, Request(ranges=True), threads=threads, memory=memory)
     assert found.low is not None
     assert found.high is not None
+    return delta_share(
+        found.low.array()[:, -1],
+        found.high.array()[:, -1],
+        reference,
+        delta,
+        as_weights(sample_weight, view.n_samples),
+    )
+
+
+def delta_share(low: Array, high: Array, reference: Array, delta: float, w: Array | None) -> float:
+    """Return the delta-ambiguity from the smallest and largest P(class 1) of each sample."""
     # rounding is monotone: the largest |s - r| belongs to the largest or the smallest score
-    low, high = (x.array()[:, -1].astype(np.float64) for x in (found.low, found.high))
-    return share(np.maximum(high - reference, reference - low) >= delta, as_weights(sample_weight, view.n_samples))
+    return share(np.maximum(high.astype(np.float64) - reference, reference - low.astype(np.float64)) >= delta, w)
 
 
 def delta_discrepancy(
@@ -283,10 +297,19 @@ def delta_discrepancy(
     """
     view, reference = _binary(probs, reference_scores, delta)
     w = as_weights(sample_weight, view.n_samples)
-    pool = parse_threads(threads)
-    cut = plan(view, threads=pool, memory=parse_memory(memory), per_sample=16 + 18 * view.n_models, unit=BLOCK)
-    sums = np.zeros(view.n_models)
     view.validate()
+    sums = np.zeros(view.n_models)
+    for block in delta_totals(view, reference, delta, w, threads=parse_threads(threads), memory=parse_memory(memory)):
+        sums = sums + block
+    return float(sums.max() / (view.n_samples if w is None else total(w)))
+
+
+def delta_totals(
+    view: Predictions, reference: Array, delta: float, w: Array | None, *, threads: int, memory: int
+) -> Array:
+    """Return (blocks of 4,096 samples, M) the number (or weight) of samples at least ``delta`` off the reference."""
+    cut = plan(view, threads=threads, memory=memory, per_sample=16 + 18 * view.n_models, unit=BLOCK)
+    found: list[Array] = []
 
     def work(task: tuple[int, int], scratch: Scratch) -> Array:
         start, stop = task
@@ -299,10 +322,5 @@ def delta_discrepancy(
             parts.append(_scores.block_totals(hits.T.astype(np.float64), None if w is None else w[start:stop]))
         return np.concatenate(parts, axis=1)
 
-    def merge(task: tuple[int, int], totals: Array) -> None:
-        nonlocal sums
-        for block in totals:
-            sums = sums + block
-
-    run(cut.tiles, work, merge, threads=pool, label="measuring")
-    return float(sums.max() / (view.n_samples if w is None else total(w)))
+    run(cut.tiles, work, lambda _, totals: found.append(totals), threads=threads, label="measuring")
+    return np.concatenate(found)

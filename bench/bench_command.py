@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -47,13 +48,39 @@ def write_scores(path: Path, models: int, samples: int, classes: int) -> None:
             f.write(memoryview(long[start : start + samples]).cast("B"))
 
 
+def write_form(path: Path, form: str, models: int, samples: int, classes: int) -> Path:
+    """Write the same scores as .npy, as .zarr (plain chunks of 16 MB, packed ones of 4 MB), or a folder of models."""
+    write_scores(path / "p.npy", models, samples, classes)
+    if form == "npy":
+        return path / "p.npy"
+    made = path / ("p.zarr" if "zarr" in form else "p")
+    source = np.load(path / "p.npy", mmap_mode="r")
+    if form == "folder":
+        made.mkdir()
+        for k in range(models):
+            np.save(made / f"m{k}.npy", source[k])
+    else:
+        zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+        width = min(samples, max(1, (4_000_000 if "packed" in form else 16_000_000) // (4 * models * classes)))
+        packed = "auto" if "packed" in form else None
+        z = zarr.create_array(made, shape=source.shape, chunks=(models, width, classes), dtype="f4", compressors=packed)
+        for n in range(0, samples, 8 * width):
+            z[:, n : n + 8 * width] = source[:, n : n + 8 * width]
+    del source
+    (path / "p.npy").unlink()
+    return made
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="VmHWM is Linux's")
-@pytest.mark.parametrize("models", [256, 20])
+@pytest.mark.parametrize(
+    ("form", "models"), [("npy", 256), ("npy", 20), ("zarr", 256), ("zarr, packed", 256), ("folder", 256)]
+)
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("metrics", ["all", "pass"])
 def bench_peak_memory(
     metrics: str,
     classes: int,
+    form: str,
     models: int,
     benchmark: Any,
     tmp_path: Path,
@@ -65,8 +92,7 @@ def bench_peak_memory(
 
     def measure(factor: int) -> None:
         samples = factor * memory // (models * classes * 4)
-        preds = tmp_path / f"preds{factor}.npy"
-        write_scores(preds, models, samples, classes)
+        preds = write_form(tmp_path, form, models, samples, classes)
         rng = np.random.default_rng(6)
         args = ["measure", str(preds), "--metrics", metrics, "--memory", str(memory), "--json"]
         for option, values in (("--target", classes), ("--labels", classes), ("--groups", 4)):
@@ -74,7 +100,7 @@ def bench_peak_memory(
             np.save(file, rng.integers(0, values, samples, dtype=np.uint8))
             args += [option, str(file)]
         done = subprocess.run([sys.executable, "-c", HIGH_WATER, *args], capture_output=True, text=True, check=False)
-        preds.unlink()
+        shutil.rmtree(preds) if preds.is_dir() else preds.unlink()
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["results"]["shape"]["samples"] == samples
         peaks[factor] = int(done.stderr.split()[-1]) * 1024
@@ -82,7 +108,7 @@ def bench_peak_memory(
     factors = sorted({1, min(4, largest), largest})
     benchmark.pedantic(lambda: [measure(f) for f in factors], rounds=1)
     for factor in factors:
-        name = f"measure --metrics {metrics}, {models} models, C={classes}, file {factor} x --memory: VmHWM"
+        name = f"measure --metrics {metrics}, .{form}, {models} models, C={classes}, file {factor} x --memory: VmHWM"
         report(f"{name} - --memory", (peaks[factor] - memory) / 1e6, "MB", ALLOWANCE / 1e6, at_most=True)
 
 

@@ -64,6 +64,7 @@ def write(path: Path, array: Array, form: str) -> str:
         "zarr2": (2, None, 5, 4096),
         "zarr-whole": (3, None, 4, array.shape[1]),
         "zarr-packed": (3, "auto", 6, 2048),
+        "zarr-odd": (3, "auto", len(array), 3000),
         "zarr-crumbs": (3, None, 3, 100),
     }[form]
     z = zarr.create_array(
@@ -80,7 +81,7 @@ def write(path: Path, array: Array, form: str) -> str:
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("metrics", ["pass", "all"])
-@pytest.mark.parametrize("form", ["npy", "zarr3", "zarr2", "zarr-whole", "zarr-packed", "zarr-crumbs"])
+@pytest.mark.parametrize("form", ["npy", "zarr3", "zarr2", "zarr-whole", "zarr-packed", "zarr-odd", "zarr-crumbs"])
 def test_streamed_results_are_those_of_memory(
     form: str, metrics: str, classes: int, tmp_path: Path, small_windows: list[int]
 ) -> None:
@@ -420,11 +421,13 @@ def test_a_folder_of_many_files_opens_by_its_headers(tmp_path: Path, monkeypatch
         rc.open_predictions(tmp_path)
 
 
-@mapped
-def test_packed_chunks_are_decoded_once_per_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("form", "width", "models"), [("zarr-packed", 2048, 6), ("zarr-odd", 3000, 12)])
+def test_packed_chunks_are_decoded_once_per_pass(
+    form: str, width: int, models: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from rashomon_core.store import chunks
 
-    path = write(tmp_path, scores(12, 21_000, 2), "zarr-packed")  # chunks of 6 models and 2048 samples
+    path = write(tmp_path, scores(12, 21_000, 2), form)
     decoded: list[Any] = []
     read = chunks.ZarrReader._slice
 
@@ -437,5 +440,5 @@ def test_packed_chunks_are_decoded_once_per_pass(tmp_path: Path, monkeypatch: py
     for memory in ("4MB", "64MB"):
         decoded.clear()
         rc.profile(rc.open_predictions(path), metrics="pass", threads=2, memory=memory)
-        places = [tuple(part.start // k for part, k in zip(key, (6, 2048, 2), strict=True)) for key in decoded]
-        assert len(places) == len(set(places)) == 2 * 11
+        places = [tuple(part.start // k for part, k in zip(key, (models, width, 2), strict=True)) for key in decoded]
+        assert len(places) == len(set(places)) == 12 // models * -(-21_000 // width)

@@ -7,6 +7,7 @@ one has no middle to read from: it is decoded whole, by the library, and its fil
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -141,13 +142,60 @@ class ChunkFiles:
 
 
 class ZarrReader(SlicedReader):
-    """An array that the library decodes."""
+    """An array that the library decodes.
+
+    Tiles are whole groups of samples, and chunks often are not, so two tiles may want a part of one chunk. Who comes
+    first decodes it, and what it leaves is kept for who comes second: a chunk is decoded once in a pass.
+    """
 
     def __init__(self, array: Any, path: str, files: _ChunkNames) -> None:
         super().__init__(array, path)
         self.files = files
-        #: Bytes beside the block while a chunk is decoded: its packed and its plain form.
-        self.decoding = 2 * int(np.prod(self.chunks or (1,))) * self.dtype.itemsize
+        size = int(np.prod(self.chunks or (1,))) * self.dtype.itemsize
+        #: Bytes beside the block while a chunk is decoded: its packed and its plain form, and what is kept of another.
+        self.decoding = 3 * size
+        self._most = 2 * size
+        self._left: dict[tuple[int, ...], list[tuple[int, int, Array]]] = {}  # axis, place, what nobody had yet
+        self._locks: dict[tuple[int, ...], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def read_into(self, region: Region, out: Array) -> None:
+        """Fill ``out`` with a region, chunk by chunk."""
+        if self.files.size != self.chunks:  # shards: their chunks are decoded by themselves
+            super().read_into(region, out)
+            return
+        for place, inside, target in self.files.touched(region):
+            out[tuple(slice(a, b) for a, b in target)] = self._part(place, inside)
+
+    def _part(self, place: tuple[int, ...], inside: Region) -> Any:
+        """Return a part of a chunk."""
+        starts = [i * k for i, k in zip(place, self.files.size, strict=True)]
+        sizes = [min(k, n - a) for k, n, a in zip(self.files.size, self.shape, starts, strict=True)]
+        cut = [k for k, (span, n) in enumerate(zip(inside, sizes, strict=True)) if span != (0, n)]
+        if len(cut) != 1:
+            return self._slice(tuple(slice(s + a, s + b) for s, (a, b) in zip(starts, inside, strict=True)))
+        axis, (first, last) = cut[0], inside[cut[0]]
+        with self._lock:
+            own = self._locks.setdefault(place, threading.Lock())
+        with own:
+            with self._lock:
+                pieces = self._left.pop(place, [])
+            held = [p for p in pieces if p[0] == axis and p[1] <= first and last <= p[1] + p[2].shape[axis]]
+            if held:
+                pieces = [p for p in pieces if p is not held[0]]
+                begin, array = held[0][1:]
+            else:
+                pieces, begin = [], 0
+                array = self._slice(tuple(slice(s, s + n) for s, n in zip(starts, sizes, strict=True)))
+            part = array[(slice(None),) * axis + (slice(first - begin, last - begin),)]
+            for a, b in ((0, first - begin), (last - begin, array.shape[axis])):
+                if a < b:
+                    pieces.append((axis, begin + a, array[(slice(None),) * axis + (slice(a, b),)].copy()))
+            with self._lock:
+                every = [*pieces, *(p for kept in self._left.values() for p in kept)]
+                if pieces and sum(p[2].nbytes for p in every) <= self._most:
+                    self._left[place] = pieces
+        return part
 
     def file_samples(self, axis: int) -> list[tuple[str, int]]:
         """Return the chunk files with the first sample of each."""

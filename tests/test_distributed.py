@@ -142,6 +142,21 @@ def test_tasks_of_small_chunks_are_grouped() -> None:
     assert all(5e7 < size <= pieces.TASK_BYTES for size in sizes)
 
 
+def test_what_is_not_decoded_is_cut_anywhere(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+    x = whole(3)
+    np.save(tmp_path / "x.npy", x)
+    (tmp_path / "models").mkdir()
+    for k in range(20):
+        np.save(tmp_path / "models" / f"m{k}.npy", x[k])
+    zarr.create_array(tmp_path / "plain.zarr", data=x, chunks=x.shape, compressors=None)
+    zarr.create_array(tmp_path / "packed.zarr", data=x, chunks=x.shape)
+    zarr.create_array(tmp_path / "small.zarr", data=x, chunks=(5, 4096, 3))
+    for name, expected in {"x.npy": None, "models": None, "plain.zarr": None, "packed.zarr": x.shape[:2]}.items():
+        assert pieces.whole_chunks(rc.open_predictions(tmp_path / name)) == expected, name
+    assert pieces.whole_chunks(rc.open_predictions(tmp_path / "small.zarr")) == (5, 4096)
+
+
 # --- the same bits ----------------------------------------------------------------------------------------------
 
 

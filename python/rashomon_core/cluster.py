@@ -25,7 +25,7 @@ from typing import Any
 from . import tiles
 from .errors import MissingDependencyError, UsageError, WorkerError
 
-__all__ = ["CONNECT", "FAN_IN", "PATIENCE", "Cluster", "connected", "note_done", "parse_scheduler"]
+__all__ = ["CONNECT", "FAN_IN", "PATIENCE", "Cluster", "connected", "note_done", "parse_scheduler", "task_key"]
 
 #: Results that one merge takes in.
 FAN_IN = 8
@@ -193,6 +193,12 @@ def note_done(topic: str, nbytes: int) -> None:
         get_worker().log_event(topic, nbytes)
 
 
+def task_key(topic: str, what: str, *number: int) -> str:
+    """Return the key of a task: Dask takes those that are alike but for hash and number for a group, and spreads it."""
+    start, _, own = topic.rpartition("-")
+    return "-".join([start, what, own, *map(str, number)])
+
+
 def _release() -> str:
     from . import __version__
 
@@ -270,7 +276,7 @@ class Cluster:
         while len(level) > 1:
             groups = [level[i : i + FAN_IN] for i in range(0, len(level), FAN_IN)]
             level = [
-                g[0] if len(g) == 1 else join(shared, g, dask_key_name=f"{topic}-merge-{depth}-{k}")
+                g[0] if len(g) == 1 else join(shared, g, dask_key_name=task_key(topic, "merge", depth, k))
                 for k, g in enumerate(groups)
             ]
             depth += 1

@@ -17,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .accumulate import MultiplicityAccumulator
-from .cluster import Cluster, note_done
+from .cluster import Cluster, note_done, task_key
 from .errors import InvalidInputError, MissingDependencyError, UsageError
 from .metrics.visit import Request, visit
 from .predictions import ArraySource, Kind, Predictions, canonical_axes
 from .store import open_predictions
-from .store.arrays import is_zarr
 from .tiles import BLOCK
 
 __all__ = [
@@ -46,6 +45,7 @@ Range = tuple[int, int]
 State = tuple[dict[str, Any], dict[str, Array]]
 #: Bytes of predictions that a task reads, about: .1 s where reading is fast, long beside the 3 ms that a task costs.
 TASK_BYTES = 1 << 28
+HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
 #: Never more in one task, where chunks allow it: what a worker's death costs.
 MOST_BYTES = 1 << 30
 
@@ -204,12 +204,15 @@ def plan_tasks(
 
 
 def whole_chunks(view: Predictions) -> Range | None:
-    """Return the (models, samples) of chunks that are read as a whole, or None."""
+    """Return the (models, samples) of chunks that are read as a whole, or None.
+
+    Chunks of all samples that nobody has to decode (arrays of one piece, a file for each model) are read in any part.
+    """
     chunks = getattr(view.source, "chunks", None)
     if chunks is None or view.path is None:
         return None
-    folder = os.path.isdir(view.path) and not is_zarr(view.path)
-    return None if folder else (int(chunks[0]), int(chunks[1]))
+    packed = getattr(view.source, "decoding", 0) or os.path.splitext(view.path)[1].lower() in HDF5
+    return (int(chunks[0]), int(chunks[1])) if packed or 1 < chunks[1] < view.n_samples else None
 
 
 # --- what tasks do ----------------------------------------------------------------------------------------------
@@ -371,10 +374,10 @@ class Pieces:
             n_classes=n_classes,
             threshold=threshold,
         )
-        base = delayed(_held, pure=False)((job, shared), dask_key_name=f"{job.topic}-shared")
+        base = delayed(_held, pure=False)((job, shared), dask_key_name=task_key(job.topic, "shared"))
         task = delayed(_work, pure=False)
         leaves = [
-            task(base, work, *piece, dask_key_name=f"{job.topic}-piece-{k}")
+            task(base, work, *piece, dask_key_name=task_key(job.topic, "piece", k))
             for k, piece in enumerate(self.tasks(cluster, **cut))
         ]
         return cluster.run(job.topic, leaves, merge, base, label=label)

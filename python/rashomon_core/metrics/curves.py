@@ -128,8 +128,9 @@ def epsilon_curves(
 
     Notes
     -----
-    O(M N log(M) / 512) steps of 512 samples, one more for each decision unlike the best model's where there are more
-    than two classes, O(M N) with weights; O(M^2 N / 512) for pairwise discrepancy; ranges read the scores once more.
+    O(M N C log(M) / 512) steps of 512 samples up to 48 classes; beyond, O(M N log(M) / 512) and one step for each
+    decision unlike the best model's; O(M N) with weights; O(M^2 N / 512) for pairwise discrepancy; ranges read the
+    scores once more.
 
     Examples
     --------

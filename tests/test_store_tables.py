@@ -15,7 +15,7 @@ from test_store import CONTAINERS, Array, labels, same_blocks, scores
 
 from rashomon_core import store
 from rashomon_core.errors import UsageError
-from rashomon_core.store import raw
+from rashomon_core.store import spool as spooling
 
 # --- folders of per-model files -----------------------------------------------------------------------------
 
@@ -57,7 +57,7 @@ def test_pattern_over_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spool", [0, 1 << 20])
 def test_folder_of_csv(tmp_path: Path, spool: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw, "SPOOL_MEMORY", spool)
+    monkeypatch.setattr(spooling, "SPOOL_MEMORY", spool)
     full = scores(dtype="f8")
     for k in range(7):
         rows = [[f"s{j}", *map(repr, row.tolist())] for j, row in enumerate(full[k])]
@@ -129,7 +129,7 @@ def write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:
 @pytest.mark.parametrize("order", ["models", "samples", "shuffled"])
 @pytest.mark.parametrize("spool", [0, 1 << 20])
 def test_long_table(tmp_path: Path, suffix: str, order: str, spool: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw, "SPOOL_MEMORY", spool)
+    monkeypatch.setattr(spooling, "SPOOL_MEMORY", spool)
     monkeypatch.setattr("rashomon_core.store.tables.BATCH_CELLS", 100)
     full, path = scores(dtype="f8"), tmp_path / f"t{suffix}"
     write_table(path, ["model_id", "sample_id", "p0", "p1", "p2"], long_rows(full, order))
@@ -147,7 +147,7 @@ def test_long_table(tmp_path: Path, suffix: str, order: str, spool: int, monkeyp
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("spool", [0, 1 << 20])
 def test_wide_table(tmp_path: Path, suffix: str, spool: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw, "SPOOL_MEMORY", spool)
+    monkeypatch.setattr(spooling, "SPOOL_MEMORY", spool)
     header = ["sample_id", *(f"m{k}" for k in range(7))]
     for name, full in {"p": scores(c=None, dtype="f8"), "y": labels(), "names": labels()}.items():
         rows = [[f"s{j}", *row] for j, row in enumerate(full.T.tolist())]
@@ -218,7 +218,7 @@ def test_parquet_dictionaries_booleans_and_numeric_ids(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="unlinked files")
 def test_a_large_csv_is_converted_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw, "SPOOL_MEMORY", 0)
+    monkeypatch.setattr(spooling, "SPOOL_MEMORY", 0)
     monkeypatch.setattr("rashomon_core.store.tables.BATCH_CELLS", 5_000)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "spool"))
     monkeypatch.setattr("tempfile.tempdir", None)

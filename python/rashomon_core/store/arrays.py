@@ -28,7 +28,6 @@ from rashomon_core.errors import InvalidInputError, MissingDependencyError, Usag
 from .chunks import zarr_reader
 from .raw import (
     SCRATCH,
-    SPOOL_MEMORY,
     MemoryReader,
     RawFile,
     RawReader,
@@ -37,8 +36,8 @@ from .raw import (
     bfloat16_to_float32,
     c_strides,
     open_descriptor,
-    temporary_file,
 )
+from .spool import SPOOL_MEMORY, temporary_file
 
 __all__ = ["CONTAINERS", "Entry", "choose", "entries", "is_zarr", "load", "natural_key", "npy_reader"]
 

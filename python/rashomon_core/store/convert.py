@@ -1,7 +1,7 @@
 """Tables of predictions as tensors: long tables, wide tables, and one table per model.
 
 Text cannot be read from the middle, so the numbers are converted once, in bounded batches, into a temporary
-tensor (``raw.Spool``): up to 16 MB in memory, beyond that in an unlinked file in the folder for temporary
+tensor (``spool.Spool``): up to 16 MB in memory, beyond that in an unlinked file in the folder for temporary
 files. Only the ids (and for each cell of a long table one bit) stay in memory.
 """
 
@@ -20,7 +20,8 @@ import numpy.typing as npt
 from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.predictions import MAX_CLASSES, Kind
 
-from .raw import Reader, Spool
+from .raw import Reader
+from .spool import Spool
 from .tables import Column, LabelCoder, Table, ids_of, numbers, texts, token_type
 
 __all__ = ["Converted", "model_files", "predictions_table", "require_no_axes"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -442,3 +443,55 @@ def test_packed_chunks_are_decoded_once_per_pass(
         rc.profile(rc.open_predictions(path), metrics="pass", threads=2, memory=memory)
         places = [tuple(part.start // k for part, k in zip(key, (models, width, 2), strict=True)) for key in decoded]
         assert len(places) == len(set(places)) == 12 // models * -(-21_000 // width)
+
+
+def test_another_array_of_a_file_is_another_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 18)
+    first = scores(12, 30_000, 2)
+    np.savez(tmp_path / "p.npz", a=first, b=first[:, ::-1])
+    path, state = str(tmp_path / "p.npz"), tmp_path / "state"
+
+    def interrupted(view: rc.Predictions) -> None:
+        shutil.rmtree(state, ignore_errors=True)
+        with monkeypatch.context() as patched:
+            Counted(patched, 4)
+            with pytest.raises(KeyboardInterrupt):
+                measure(view, {}, metrics="pass", checkpoint=rc.Checkpoint(state))
+
+    a, b = (rc.open_predictions(path, key=key) for key in "ab")
+    interrupted(a)
+    with pytest.raises(rc.UsageError, match="key is 'b', the checkpoint has 'a'"):
+        measure(b, {}, metrics="pass", checkpoint=rc.Checkpoint(state))
+    assert measure(a, {}, metrics="pass", checkpoint=rc.Checkpoint(state)) == measure(a, {}, metrics="pass")
+    interrupted(a.take(samples=np.arange(20_000)))
+    with pytest.raises(rc.UsageError, match=r"taken is \['\w+'\], the checkpoint has \['\w+'\]"):
+        measure(a.take(samples=np.arange(10_000, 30_000)), {}, metrics="pass", checkpoint=rc.Checkpoint(state))
+
+
+def test_a_loss_that_was_changed_is_refused_where_it_chooses_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 18)
+    view = rc.open_predictions(write(tmp_path, scores(12, 30_000, 2), "npy"))
+    y = np.random.default_rng(0).integers(0, 2, 30_000)
+
+    def measured(sign: float, **options: Any) -> dict[str, Any]:
+        def own(row: Array, label: int) -> Any:
+            return 1.0 + sign * row[label]
+
+        loss = rc.sample_loss(own, name="own")
+        chosen: dict[str, Any] = {"loss": loss, "epsilon": 1e-4, "selection": 0.5}
+        return rc.profile(view, y=y, metrics="pass", memory="2MB", **chosen, **options).results()
+
+    least, most = measured(-1.0), measured(1.0)
+    assert least["set"]["size"] == most["set"]["size"]  # the sums of one fit the other
+    assert least["score_variance"] != most["score_variance"] or least["set"] != most["set"]
+    state = tmp_path / "state"
+    with monkeypatch.context() as patched:
+        Counted(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            measured(-1.0, checkpoint=rc.Checkpoint(state))
+    with pytest.raises(rc.UsageError, match=r"the members of the set are not those of the checkpoint\. Fix: give"):
+        measured(1.0, checkpoint=rc.Checkpoint(state))
+    assert measured(-1.0, checkpoint=rc.Checkpoint(state)) == least

@@ -28,6 +28,7 @@ from .asking import (
 )
 from .errors import SelectedOnEvaluationWarning, UsageError
 from .inputs import Inputs, check_inputs
+from .jit import SampleLoss
 from .membership import Membership, select_members
 from .metrics.channel import CapacityRule
 from .metrics.curves import CurvePlan
@@ -187,7 +188,11 @@ def profile(
             "metrics": list(names),
             "epsilon": epsilon,
             "relative": bool(relative),
-            "loss": loss if isinstance(loss, str) or loss is None else digest(np.asarray(loss)),
+            "loss": loss.name
+            if isinstance(loss, SampleLoss)
+            else loss
+            if isinstance(loss, str) or loss is None
+            else digest(np.asarray(loss)),
             "selection": selection
             if isinstance(selection, (int, float, type(None)))
             else digest(np.asarray(selection)),
@@ -216,6 +221,8 @@ def profile(
             said=said,
         )
         members, set_facts = selected.mask, selected.facts
+        if checkpoint is not None:
+            checkpoint.found("members of the set", digest(members))
         job.bytes_read += selected.bytes_read
         if chosen is None:
             status = "selected_on_evaluation"

@@ -63,6 +63,10 @@ class Keeper(Protocol):
         """Start, or go on where the same measurement stopped; refuse another one."""
         ...
 
+    def found(self, name: str, value: Any) -> None:
+        """State what came out on the way and must come out again, such as who is a member."""
+        ...
+
     def reading(self, label: str) -> Reading:
         """Return the next reading, in the order of the calls."""
         ...
@@ -176,8 +180,16 @@ def facts_of(predictions: Predictions) -> dict[str, Any]:
     """
     if predictions.path is None or predictions.source.in_memory:
         raise UsageError("a checkpoint is for predictions that are read from disk. Fix: open_predictions(PATH)")
+    taken: list[str | None] = []
+    source: Any = predictions.source
+    while hasattr(source, "source"):  # a view of some models and samples
+        taken.append(digest(source.models, source.samples))
+        source = source.source
     return {
         "predictions": predictions.path,
+        "key": getattr(source, "key", None),
+        "taken": taken,
+        "class_names": digest(np.array(predictions.class_names)) if predictions.class_names else None,
         "shape": list(predictions.shape),
         "dtype": predictions.dtype.str,
         "kind": predictions.kind,

@@ -65,6 +65,7 @@ class Converted:
     sample_ids: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
     row_tolerance: float | None = None
+    key: str | None = None
 
 
 def value_columns(columns: Sequence[str], kind: Kind | None, path: str) -> list[str]:

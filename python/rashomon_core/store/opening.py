@@ -116,7 +116,7 @@ def open_predictions(
         )
     tolerance = found.row_tolerance if found.row_tolerance is not None else facts.get("row_tolerance")
     return Predictions.from_source(
-        make_source(found.reader, found.axes, name),
+        make_source(found.reader, found.axes, name, found.key),
         kind=kind or facts.get("kind"),
         axes=found.axes,
         n_classes=n_classes if n_classes is not None else facts.get("n_classes"),
@@ -142,7 +142,8 @@ def _container(
     entry = choose(found, key, path)
     file = path if len(found) == 1 else f"{path}[{entry.name}]"
     names = canonical_axes(entry.shape, axes, file)
-    return Converted(entry.open(), names, row_tolerance=BFLOAT16_TOLERANCE if entry.bfloat16 else None)
+    tolerance = BFLOAT16_TOLERANCE if entry.bfloat16 else None
+    return Converted(entry.open(), names, row_tolerance=tolerance, key=entry.name)
 
 
 # --- the .json beside a .npy --------------------------------------------------------------------------------

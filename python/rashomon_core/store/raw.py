@@ -440,7 +440,7 @@ class ReaderSource:
 
     in_memory = False
 
-    def __init__(self, reader: Reader, axes: Sequence[str], path: str | None) -> None:
+    def __init__(self, reader: Reader, axes: Sequence[str], path: str | None, key: str | None = None) -> None:
         model_axes = [k for k, name in enumerate(axes) if name not in ("samples", "classes")]
         if len(model_axes) > 1 and isinstance(reader, RawReader):
             merged = reader.collapse(model_axes)
@@ -451,7 +451,7 @@ class ReaderSource:
         self._reader, self._models, self._samples = reader, model_axes, list(axes).index("samples")
         self._classes = list(axes).index("classes") if "classes" in axes else None
         self._grid = tuple(reader.shape[k] for k in model_axes)
-        self.path = path
+        self.path, self.key = path, key
         self.dtype: np.dtype[Any] = reader.dtype
         tail = () if self._classes is None else (reader.shape[self._classes],)
         self.shape: tuple[int, ...] = (math.prod(self._grid), reader.shape[self._samples], *tail)
@@ -543,10 +543,10 @@ class ReaderSource:
         return out
 
 
-def make_source(reader: Reader, axes: Sequence[str], path: str | None) -> Source:
+def make_source(reader: Reader, axes: Sequence[str], path: str | None, key: str | None = None) -> Source:
     """Return the source of a reader; arrays in memory are handed out as views."""
     if isinstance(reader, MemoryReader) and reader.array.size:  # empty ones are refused by their shape alone
         from rashomon_core.predictions import canonical_view
 
         return ArraySource(canonical_view(reader.array, axes), path)
-    return ReaderSource(reader, axes, path)
+    return ReaderSource(reader, axes, path, key)

@@ -29,7 +29,7 @@ __all__ = ["Checkpoint"]
 
 Array = npt.NDArray[Any]
 FORMAT, STATE = "rashomon-core reading", "state.npz"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _AGAIN = "give the same inputs and options, or remove the checkpoint"
 
 
@@ -60,6 +60,7 @@ class Checkpoint:
         self.path, self.every = os.fspath(path), every
         self.resumed = False
         self._facts: dict[str, Any] = {}
+        self._found: dict[str, Any] = {}
         self._files: Array = np.empty((0, 2), dtype=np.int64)
         self._readings: list[_Reading] = []
         self._asked = 0
@@ -83,7 +84,7 @@ class Checkpoint:
         facts = {**facts, "files": len(files)}
         stats = [os.stat(path) for path, _ in files]
         self._files = np.array([(s.st_size, s.st_mtime_ns) for s in stats], dtype=np.int64).reshape(-1, 2)
-        self._facts, self._asked, self._readings = facts, 0, []
+        self._facts, self._found, self._asked, self._readings = facts, {}, 0, []
         state = os.path.join(self.path, STATE)
         if not os.path.exists(state):
             try:
@@ -105,7 +106,7 @@ class Checkpoint:
             if old != new and first < done:
                 what = f"{old[0]} bytes, now {new[0]}" if old[0] != new[0] else "the same size, another time of change"
                 raise UsageError(f"{self.path}: {path} has changed since the checkpoint ({what}). Fix: remove it")
-        self._readings = held
+        self._readings, self._found = held, header["found"]
         self.resumed = any(r.done for r in held)
 
     def _compare(self, old: dict[str, Any], new: dict[str, Any]) -> None:
@@ -115,6 +116,20 @@ class Checkpoint:
         said = [f"{n} is {_short(new.get(n))}, the checkpoint has {_short(old.get(n))}" for n in names[:3]]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise UsageError(f"{self.path}: a checkpoint of another measurement: {'; '.join(said)}{more}. Fix: {_AGAIN}")
+
+    def found(self, name: str, value: Any) -> None:
+        """State what came out on the way: a function of the user may say another thing than before.
+
+        Raises
+        ------
+        UsageError
+            It is not what the checkpoint has.
+        """
+        if self._found.get(name, value) != value:
+            raise UsageError(f"{self.path}: the {name} are not those of the checkpoint. Fix: {_AGAIN}")
+        if name not in self._found:
+            self._found[name] = value
+            self.save()
 
     def reading(self, label: str) -> _Reading:
         """Return the next reading, in the order of the calls."""
@@ -132,6 +147,7 @@ class Checkpoint:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "facts": self._facts,
+            "found": self._found,
             "samples": self._facts["shape"][1],
             "readings": [{"label": r.label, "columns": r.columns, "blocks": r.kept[0]} for r in self._readings],
         }

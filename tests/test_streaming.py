@@ -445,6 +445,38 @@ def test_packed_chunks_are_decoded_once_per_pass(
         assert len(places) == len(set(places)) == 12 // models * -(-21_000 // width)
 
 
+def test_what_others_put_into_the_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, state = stopped(tmp_path, monkeypatch)
+    (state / "result.json").write_text("{}")
+    kept = rc.Checkpoint(state)
+    measure(rc.open_predictions(path), {}, metrics="pass", checkpoint=kept)
+    kept.remove()
+    assert [p.name for p in state.iterdir()] == ["result.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not locked there")
+def test_two_processes_do_not_share_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, state = stopped(tmp_path, monkeypatch)
+    before = {p.name: p.read_bytes() for p in state.iterdir()}
+    code = """
+        import fcntl, sys
+        with open(sys.argv[1], "r+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            print("mine", flush=True)
+            sys.stdin.read()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(state / "reading-0.blocks")]
+    view = rc.open_predictions(path)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(rc.UsageError, match="another process measures with this checkpoint"):
+            measure(view, {}, metrics="pass", checkpoint=rc.Checkpoint(state))
+        assert {p.name: p.read_bytes() for p in state.iterdir()} == before
+        other.communicate("")
+    assert measure(view, {}, metrics="pass", checkpoint=rc.Checkpoint(state)) == measure(view, {}, metrics="pass")
+
+
 def test_another_array_of_a_file_is_another_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 18)
     first = scores(12, 30_000, 2)

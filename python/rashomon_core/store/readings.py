@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -162,11 +161,14 @@ class Checkpoint:
         return None if not done else f"kept in {self.path}: {', '.join(done)}; the same command goes on from there"
 
     def remove(self) -> None:
-        """Remove the folder: the measurement is done."""
+        """Remove the folder, unless somebody put something else there: the measurement is done."""
         for r in self._readings:
             r.close()
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.path)
+        for name in [STATE, *(os.path.basename(r.path) for r in self._readings)]:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(self.path, name))
+        with contextlib.suppress(OSError):
+            os.rmdir(self.path)
 
 
 class _Reading:
@@ -193,7 +195,8 @@ class _Reading:
         return self._now[1]
 
     @property
-    def _path(self) -> str:
+    def path(self) -> str:
+        """The file of its blocks."""
         return os.path.join(self.owner.path, f"reading-{self.number}.blocks")
 
     @classmethod
@@ -205,10 +208,10 @@ class _Reading:
         made._now = made.kept = [[int(x) for x in b] for b in said["blocks"]], sums
         made.columns = said["columns"]
         needed = sum(b[2] for b in made._now[0])
-        there = os.path.getsize(made._path) if os.path.exists(made._path) else 0
+        there = os.path.getsize(made.path) if os.path.exists(made.path) else 0
         if there < needed:
             raise InvalidInputError(
-                f"the checkpoint is damaged: {there} of {needed} bytes", file=made._path, fix="remove the checkpoint"
+                f"the checkpoint is damaged: {there} of {needed} bytes", file=made.path, fix="remove the checkpoint"
             )
         return made
 
@@ -224,13 +227,13 @@ class _Reading:
         self.columns = names
         if not self._now[0]:
             return
-        with open(self._path, "rb") as stream:
+        with open(self.path, "rb") as stream:
             for first, last, length, checksum in self._now[0]:
                 data = bytearray(length)
                 if stream.readinto(data) != length or zlib.crc32(data) != checksum:
                     raise InvalidInputError(
                         f"the checkpoint is damaged: samples {first} to {last - 1} are not what was written",
-                        file=self._path,
+                        file=self.path,
                         fix="remove the checkpoint",
                     )
                 rows, at, parts = slice(first, last), 0, []
@@ -243,7 +246,9 @@ class _Reading:
     def add(self, rows: slice, parts: Iterable[Array], sums: dict[str, Array]) -> None:
         """Keep the numbers of further samples, and the sums so far."""
         if self._stream is None:
-            self._stream = open(self._path, "r+b" if self._now[0] else "wb")  # noqa: SIM115
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+            self._stream = open(os.open(self.path, flags, 0o666), "r+b")  # noqa: SIM115
+            self._alone()
             self._stream.truncate(sum(b[2] for b in self._now[0]))
             self._stream.seek(0, os.SEEK_END)
         checksum = length = 0
@@ -253,11 +258,28 @@ class _Reading:
                 checksum, length = zlib.crc32(data, checksum), length + len(data)
                 self._stream.write(data)
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot be written ({error.strerror}). Fix: free space there") from None
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror}). Fix: free space there") from None
         block = [rows.start, rows.stop, length, checksum]
         self._now = [*self._now[0], block], {name: array.copy() for name, array in sums.items()}
         if time.monotonic() - self._time >= self.owner.every:
             self.keep()
+
+    def _alone(self) -> None:
+        """Refuse a file into which another process writes."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UsageError(
+                f"{self.owner.path}: another process measures with this checkpoint. Fix: wait for it, or name another "
+                "folder"
+            ) from None
+        except OSError:  # a file system without locks
+            return
 
     def keep(self) -> None:
         """Write everything down now."""

@@ -441,7 +441,7 @@ def test_a_scheduler_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.
     assert done.stdout == ""
     assert "cannot be reached" in done.stderr
     assert time.monotonic() - began < 10
-    for wrong in ("here", "local:0", "local:two", "tcp:/x", ""):
+    for wrong in ("here", "local:0", "local:two", "local:1000", "tcp:/x", "http://x:1", "tcp://x:65536", ""):
         done = run("measure", tmp_path / "x.npy", "--scheduler", wrong)
         assert done.exit_code == 2, wrong
         assert "is no address" in done.stderr

@@ -96,3 +96,11 @@ def test_neither_matrix_nor_labels_are_held(tmp_path: Path) -> None:
     rows = [0, 1, 1999, 3999]
     assert np.array_equal(matrix[rows][:, rows], naive.pairwise_disagreement_counts(labels[rows]))
     assert np.array_equal(matrix[7, :100], matrix[:100, 7])
+
+
+def test_predictions_are_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "p.npy"
+    np.save(path, np.eye(3, dtype=np.uint8))
+    with pytest.raises(rc.UsageError, match=r"p\.npy: these are the predictions\. Fix: choose another name"):
+        rc.pairwise_disagreement(rc.open_predictions(path), out=path)
+    assert np.array_equal(np.load(path), np.eye(3))

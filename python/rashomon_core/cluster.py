@@ -358,9 +358,10 @@ def parse_scheduler(text: str) -> str:
     """
     local, _, count = text.partition(":")
     if local == "local":
-        good = text == local or (count.isdigit() and int(count) > 0)
+        good = text == local or re.fullmatch("[1-9][0-9]{0,2}", count) is not None
     else:
-        good = re.fullmatch(r"(\w+://)?[^\s/]+:\d+", text) is not None
+        found = re.fullmatch(r"((tcp|tls|ucxx?|wss?|inproc)://)?[^\s/]+:([0-9]{1,5})", text)
+        good = found is not None and int(found[3]) < 1 << 16
     if good:
         return text
     raise UsageError(f"scheduler {text!r} is no address. Fix: tcp://host:port, local, or local:4")

@@ -97,6 +97,8 @@ def pairwise_disagreement(
         matrix = np.empty((M, M), dtype=dtype)
         pair_matrix(planes, matrix, **limits)
         return matrix
+    if view.path is not None and os.path.exists(out) and os.path.exists(view.path) and os.path.samefile(out, view.path):
+        raise UsageError(f"{os.fspath(out)}: these are the predictions. Fix: choose another name for out")
     with writing_matrix(out) as begin:  # a name that cannot be written is refused before the reading
         planes = decision_planes(view, threads, memory)
         pair_matrix(planes, begin((M, M), dtype, pair_blocks(planes, pool, budget)[0]), **limits)

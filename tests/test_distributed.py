@@ -430,6 +430,12 @@ def test_a_file_that_is_another_one_for_the_workers(
         rc.profile_distributed(tmp_path / "x.npy", scheduler=client)
 
 
+def test_masked_values_are_refused(client: Any) -> None:
+    hidden = da.ma.masked_where(np.arange(8) == 7, np.full(8, 0.5)).reshape(2, 4).rechunk((2, 2))
+    with pytest.raises(rc.InvalidInputError, match=r"a chunk has masked values at models 0\.\.1, samples 2\.\.3"):
+        rc.profile_distributed(hidden, scheduler=client)
+
+
 def test_a_scheduler_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "CONNECT", 1.0)
     np.save(tmp_path / "x.npy", np.eye(3, dtype=np.float32)[None])

@@ -236,6 +236,12 @@ def _block(job: Job, data: Array | None, models: Range, samples: Range) -> Predi
                 where=f"models {models[0]}..{models[1] - 1}, samples {samples[0]}..{samples[1] - 1}",
                 fix="compute the sizes of the chunks first (array.compute_chunk_sizes())",
             )
+        if np.ma.is_masked(data):
+            raise InvalidInputError(
+                "a chunk has masked values",
+                where=f"models {models[0]}..{models[1] - 1}, samples {samples[0]}..{samples[1] - 1}",
+                fix="drop or fill them first",
+            )
     else:
         assert job.opening is not None
         view = _open(job.opening, job.topic)

@@ -108,9 +108,15 @@ class Change:
 
     @property
     def worse_by(self) -> float:
-        """Per cent of the baseline that the number is worse by, beyond noise; 0 where it is not worse."""
-        if self.percent is None or self.is_noise:
+        """Per cent of the baseline that the number is worse by, beyond noise; 0 where it is not worse.
+
+        Of a baseline of 0 or less, such as a cost within the noise, there are no per cents: infinity.
+        """
+        if self.before is None or self.now is None or self.is_noise:
             return 0.0
+        if self.percent is None:
+            grew = self.now.value > self.before.value
+            return float("inf") if grew == self.row.less_is_better else 0.0
         return max(0.0, self.percent if self.row.less_is_better else -self.percent)
 
     @property
@@ -129,7 +135,7 @@ class Change:
             return "new"
         if not self.row.is_ratio:
             return "" if self.now.target is None else "holds" if self.now.holds else "missed"
-        if self.percent is None or self.is_noise:
+        if self.is_noise:
             return "noise"
         return "slower" if self.worse_by > 0 else "faster"
 

@@ -311,3 +311,14 @@ def test_page_shows_the_baseline() -> None:
         )
     else:
         assert "|" not in table, "figures without a baseline they come from"
+
+
+@pytest.mark.parametrize(("before", "verdict"), [(0.0, "slower"), (-1.0, "slower"), (39.5, "noise")])
+def test_a_cost_that_was_nothing_can_grow(before: float, verdict: str) -> None:
+    def cost(value: float) -> Any:
+        return compare.Row("bench", "case", "overhead", "%", value, value - 1, value + 1, True, 5.0)
+
+    change = compare.Change(cost(before), cost(40.0))
+    assert change.verdict == verdict
+    assert change.fails(10) == (verdict == "slower")
+    assert compare.Change(cost(40.0), cost(-1.0)).verdict == "faster"

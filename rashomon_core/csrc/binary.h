@@ -19,7 +19,8 @@
 typedef struct { double a0[RC_RUN], a1[RC_RUN], b0[RC_RUN], b1[RC_RUN]; } RC_(masses);
 
 static void RC_(pairs)(RC_(masses) *m, double *lower, double *upper, double *weight) {
-  const double bits = 1.44269504088896340736, one = 1.0 - 0x1p-23;
+  const double bits = 1.44269504088896340736;
+  const float one = 1.0f - 0x1p-22f; /* two floats that should be equal may be neighbours */
   double z[4][RC_RUN], t[4][RC_RUN], u[4][RC_RUN], gap[RC_RUN], q[2][RC_RUN];
   double inverse[2][RC_RUN];
   float x[2][RC_RUN], e[RC_RUN];
@@ -30,8 +31,8 @@ static void RC_(pairs)(RC_(masses) *m, double *lower, double *upper, double *wei
     z[1][i] = m->a1[i] * A;
     z[2][i] = m->b0[i] * B;
     z[3][i] = m->b1[i] * B;
-    x[1][i] = (float)(z[1][i] / (z[3][i] + 0x1p-1000) * one + 0x1p-100); /* neither 0 nor 1 */
-    x[0][i] = (float)(z[2][i] / (z[0][i] + 0x1p-1000) * one + 0x1p-100);
+    x[1][i] = (float)z[1][i] / ((float)z[3][i] + 0x1p-120f) * one + 0x1p-100f; /* neither 0 nor 1 */
+    x[0][i] = (float)z[2][i] / ((float)z[0][i] + 0x1p-120f) * one + 0x1p-100f;
   }
   for (int c = 0; c < 2; c++)
     for (int i = 0; i < RC_RUN; i++) x[c][i] = x[c][i] * RC_(log_f)(x[c][i]) / (x[c][i] - 1.0f);

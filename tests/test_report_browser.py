@@ -115,6 +115,56 @@ def test_filters_and_the_pointer(chromium: Browser, page: Path, audited: Materia
     assert chromium.said() == []
 
 
+def test_a_filter_that_is_used_while_charts_are_drawn_holds_for_all_of_them(
+    chromium: Browser, page: Path, audited: Material
+) -> None:
+    script = """
+        const mark = performance.mark.bind(performance);
+        performance.mark = (name) => {
+            if (name === 'first chart') {
+                const members = document.querySelector('[data-filter="members"]');
+                members.checked = true;
+                members.dispatchEvent(new Event('change'));
+            }
+            return mark(name);
+        };"""
+    added = chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    try:
+        chromium.open(page)
+    finally:
+        chromium.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    members = sum(row["member"] for row in audited.models if row["budget"] == audited.budgets[-1])
+    shown = chromium.run("""
+        return [...document.querySelectorAll('[id^=fairness-]')].map(
+            (chart) => chart.querySelectorAll('.mark-symbol.role-mark path').length - 1);""")
+    assert len(shown) > 1
+    assert set(shown) == {members}
+    assert chromium.said() == []
+
+
+def test_what_is_on_the_screen_is_drawn_first(chromium: Browser, page: Path) -> None:
+    script = """
+        window.drawn = [];
+        addEventListener('DOMContentLoaded', () => {
+            scrollTo({ top: document.body.scrollHeight, behavior: 'instant' });
+            new MutationObserver(() => {
+                for (const chart of document.querySelectorAll('.chart:has(svg)'))
+                    if (!window.drawn.includes(chart.id)) window.drawn.push(chart.id);
+            }).observe(document.body, { subtree: true, childList: true });
+        });"""
+    added = chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    try:
+        chromium.open(page)
+    finally:
+        chromium.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    order = chromium.run("return window.drawn")
+    charts = chromium.run("return [...document.querySelectorAll('.chart')].map(c => c.id)")
+    assert sorted(order) == sorted(charts)
+    assert order[0] != charts[0]  # the page was at its end
+    times = chromium.run("return performance.getEntriesByType('mark').map(m => m.name)")
+    assert times == ["first chart", "charts on the screen", "all charts"]
+
+
 def luminance(colour: str) -> float:
     red, green, blue = (float(part) / 255 for part in colour.split("(")[1].rstrip(")").split(",")[:3])
     return 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2

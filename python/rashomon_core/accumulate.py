@@ -340,7 +340,11 @@ class MultiplicityAccumulator:
         ------
         InvalidInputError
             For other shapes, kinds, references and so on, and when both have seen the same.
+        UsageError
+            It is no accumulator.
         """
+        if not isinstance(other, MultiplicityAccumulator):
+            raise UsageError(f"an object of type {type(other).__name__} is no MultiplicityAccumulator. Fix: merge one")
         if self._config.digest != other._config.digest:
             names = self._config.differs_in(other._config)
             raise InvalidInputError(

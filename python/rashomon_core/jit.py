@@ -11,6 +11,7 @@ import functools
 import inspect
 import os
 import re
+import sys
 import types
 from collections.abc import Callable
 from typing import Any, overload
@@ -77,6 +78,13 @@ class SampleLoss:
     def __repr__(self) -> str:
         """Name and place."""
         return f"<SampleLoss {self.name} of {_place(self.function)}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Travel to another process as the name it has in its module, else by its function; compiled there again."""
+        module, name = self.function.__module__, self.function.__qualname__
+        if module != "__main__" and getattr(sys.modules.get(module), name, None) is self:
+            return name
+        return SampleLoss, (self.function, self.name)
 
     def __call__(self, scores: Array, label: int) -> Any:
         """Return what the plain function returns: for tests and debugging."""
@@ -234,6 +242,8 @@ def find_loss(spec: str) -> SampleLoss | None:
     :func:`rashomon_core.naming.find_object`.
     """
     if _SPEC.fullmatch(spec) is None:
+        if re.fullmatch(rf"{_SPEC.pattern}(?:\.[A-Za-z_]\w*)+", spec) is not None:
+            raise UsageError(f"the loss {spec!r} is inside of something. Fix: a function of the module itself")
         return None
     found = find_object(spec, f"loss {spec!r}")
     return SampleLoss(found.function if isinstance(found, SampleLoss) else found, spec)

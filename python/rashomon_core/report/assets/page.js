@@ -35,23 +35,35 @@
         (!chosen.members || row.member),
     );
   const filtered = new Set(["budget", "family", "method", "members"]);
-  datasets.models = kept();
   const views = [];
-  for (const [id, spec] of Object.entries(specs)) {
-    for (const table of spec.data) {
-      if (Object.hasOwn(datasets, table.name)) table.values = datasets[table.name];
-    }
+  const shownNow = ({ view, signals, tables }, names) => {
+    if (tables.has("models") && names.some((name) => filtered.has(name))) view.data("models", kept());
+    for (const name of names) if (signals.has(name)) view.signal(name, chosen[name]);
+    view.runAsync();
+  };
+  const draw = async (id) => {
+    const spec = specs[id];
     const place = document.getElementById(id);
+    for (const table of spec.data) {
+      if (table.name === "models") table.values = kept();
+      else if (Object.hasOwn(datasets, table.name)) table.values = datasets[table.name];
+    }
+    for (const signal of spec.signals || []) {
+      if (Object.hasOwn(chosen, signal.name)) signal.value = chosen[signal.name];
+    }
+    const before = { ...chosen };
     const { view } = await vegaEmbed(place, spec, {
       ...options,
       downloadFileName: id,
       tooltip: { formatTooltip: shown(spec.usermeta.tips) },
     });
+    place.style.minHeight = "";
     const names = (things) => new Set((things || []).map((thing) => thing.name));
-    views.push({ view, signals: names(spec.signals), tables: names(spec.data) });
-    if (views.length === 1) performance.mark("first chart");
-    if (views.length < 4) await new Promise((done) => setTimeout(done)); // the page can be read meanwhile
-  }
+    const entry = { view, signals: names(spec.signals), tables: names(spec.data) };
+    views.push(entry);
+    const changed = Object.keys(chosen).filter((name) => chosen[name] !== before[name]);
+    if (changed.length) shownNow(entry, changed); // while it was drawn
+  };
   for (const control of controls) {
     const name = control.dataset.filter;
     control.addEventListener("change", () => {
@@ -59,11 +71,7 @@
       for (const other of controls) {
         if (other !== control && other.dataset.filter === name) other.value = chosen[name];
       }
-      const rows = kept();
-      for (const { view, signals, tables } of views) {
-        if (filtered.has(name) && tables.has("models")) view.data("models", rows).runAsync();
-        if (signals.has(name)) view.signal(name, chosen[name]).runAsync();
-      }
+      for (const entry of views) shownNow(entry, [name]);
     });
     control.disabled = false;
   }
@@ -76,6 +84,30 @@
   addEventListener("afterprint", () => {
     for (const d of closed) d.open = false;
   });
+  // What is on the screen comes first, the rest from near to far, whenever the page has nothing else to do.
+  const waiting = new Set(Object.keys(specs));
+  for (const id of waiting) document.getElementById(id).style.minHeight = `${(specs[id].height || 200) + 50}px`;
+  const distance = (id) => {
+    const box = document.getElementById(id).getBoundingClientRect();
+    return Math.max(0, box.top - innerHeight, -box.bottom);
+  };
+  const soon = (done) => setTimeout(done);
+  const idle = window.requestIdleCallback || soon;
+  let open = false;
+  if (document.readyState === "loading") await new Promise((done) => addEventListener("DOMContentLoaded", done)); // scrolled to #part by then
+  while (waiting.size) {
+    const far = new Map([...waiting].map((id) => [id, distance(id)]));
+    const next = [...waiting].reduce((one, other) => (far.get(other) < far.get(one) ? other : one));
+    if (!open && far.get(next) > 0 && views.length) {
+      open = true;
+      performance.mark("charts on the screen");
+    }
+    await draw(next);
+    waiting.delete(next);
+    if (views.length === 1) performance.mark("first chart");
+    await new Promise((done) => (open ? idle : soon)(done));
+  }
+  if (!open) performance.mark("charts on the screen");
   performance.mark("all charts");
   document.documentElement.dataset.ready = String(views.length);
 })();

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import pytest
 
 import rashomon_core as rc
 from rashomon_core import pieces
+from rashomon_core.cluster import local_cluster
 
 library = pytest.importorskip("distributed", reason="distributed is not installed")
 zarr = pytest.importorskip("zarr", reason="zarr is not installed")
@@ -44,21 +44,10 @@ def clients() -> Iterator[dict[int, Any]]:
     with contextlib.ExitStack() as stack:
         made = {}
         for n in (1, 2):
-            cluster = stack.enter_context(library.LocalCluster(**settings(n)))
-            made[n] = stack.enter_context(library.Client(cluster, set_as_default=False))
+            cluster = stack.enter_context(local_cluster(n))
+            made[n] = stack.enter_context(library.Client(cluster, set_as_default=False, direct_to_workers=True))
             made[n].wait_for_workers(n)
         yield made
-
-
-def settings(n: int) -> dict[str, Any]:
-    return {
-        "n_workers": n,
-        "threads_per_worker": 1,
-        "processes": True,
-        "dashboard_address": None,
-        "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
-        "silence_logs": logging.CRITICAL,
-    }
 
 
 def in_turn(path: Path, metrics: str) -> dict[str, Any]:
@@ -75,7 +64,7 @@ def in_turn(path: Path, metrics: str) -> dict[str, Any]:
     return empty.absorb(*states[0]).results(threads=1)
 
 
-@pytest.mark.parametrize("metrics", ["pass", "rashomon_capacity"])
+@pytest.mark.parametrize("metrics", ["all", "pass", "rashomon_capacity"])
 def bench_workers(
     metrics: str,
     clients: dict[int, Any],
@@ -85,7 +74,7 @@ def bench_workers(
     report: Callable[..., None],
 ) -> None:
     path = tmp_path / "x.zarr"
-    total = write_chunks(path, size("CLUSTER_BYTES") // (1 if metrics == "pass" else 8))
+    total = write_chunks(path, size("CLUSTER_BYTES") // (1 if metrics == "pass" else 2))
 
     def by(n: int) -> dict[str, Any]:
         found = rc.profile_distributed(path, scheduler=clients[n], metrics=metrics, keep_arrays=False)

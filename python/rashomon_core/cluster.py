@@ -1,8 +1,8 @@
 """Dask: the only file that speaks with a scheduler. Connects, runs a tree of tasks, says what went wrong.
 
 A tree is leaves (tasks that read) and merges of up to ``FAN_IN`` neighbours, level by level, in the order of the
-leaves. All of it is one graph: the scheduler merges as leaves finish, repeats the tasks of a worker that dies, and
-only the root comes back.
+leaves. All of it is one graph: the scheduler merges as leaves finish and repeats the tasks of a worker that dies. The
+last few results come back, each as soon as it is there, while workers are at the others.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import re
 import signal
 import sys
@@ -25,7 +26,17 @@ from typing import Any
 from . import tiles
 from .errors import MissingDependencyError, UsageError, WorkerError
 
-__all__ = ["CONNECT", "FAN_IN", "PATIENCE", "Cluster", "connected", "note_done", "parse_scheduler", "task_key"]
+__all__ = [
+    "CONNECT",
+    "FAN_IN",
+    "PATIENCE",
+    "Cluster",
+    "connected",
+    "local_cluster",
+    "note_done",
+    "parse_scheduler",
+    "task_key",
+]
 
 #: Results that one merge takes in.
 FAN_IN = 8
@@ -33,6 +44,8 @@ FAN_IN = 8
 CONNECT = 5.0
 #: Seconds that a measurement waits while there is no worker at all: local ones start again, batch systems send others.
 PATIENCE = 30.0
+#: Of local workers: nobody looks at profiles of their Python code, and taking them costs 5 % of their time.
+PLAIN = {"distributed.worker.profile.enabled": False}
 #: Seconds between two looks at the result, and at the cluster.
 LOOK, WATCH = 0.1, 1.0
 
@@ -86,9 +99,10 @@ def connected(scheduler: object = None, *, memory: int | None = None) -> Iterato
         count, address = 1, scheduler
         if local == "local":
             count = tiles.parse_threads(int(number) if number else None)
-            address = stack.enter_context(_local(library, count))
+            address = stack.enter_context(local_cluster(count))
         try:
-            client = library.Client(address, timeout=CONNECT, set_as_default=False)
+            near = local == "local" or None  # then results need not go through the scheduler
+            client = library.Client(address, timeout=CONNECT, set_as_default=False, direct_to_workers=near)
         except (OSError, ValueError, TypeError) as error:
             text = str(error).split("\n")[0]
             raise UsageError(
@@ -100,11 +114,15 @@ def connected(scheduler: object = None, *, memory: int | None = None) -> Iterato
 
 
 @contextlib.contextmanager
-def _local(library: Any, n: int) -> Iterator[Any]:
+def local_cluster(n: int) -> Iterator[Any]:
+    """Start ``n`` worker processes of one thread, with a scheduler in this process, for the block."""
+    library = _library()
+    import dask
+
     with tempfile.TemporaryDirectory(prefix="rashomon-core-dask-", ignore_cleanup_errors=True) as folder:
         cluster = None
         try:
-            with _deaf_children():
+            with _deaf_children(), dask.config.set(PLAIN):
                 cluster = library.LocalCluster(
                     n_workers=n,
                     threads_per_worker=1,
@@ -251,8 +269,9 @@ class Cluster:
         shared: Any,
         *,
         label: str,
-    ) -> Any:
-        """Run a tree and return its root.
+        keep: int = 1,
+    ) -> list[Any]:
+        """Run a tree and return what is left of it in the order of the leaves: at most ``keep`` results.
 
         Parameters
         ----------
@@ -273,7 +292,7 @@ class Cluster:
         from dask.delayed import delayed
 
         level, depth, join = list(leaves), 0, delayed(merge, pure=False)
-        while len(level) > 1:
+        while len(level) > keep:
             groups = [level[i : i + FAN_IN] for i in range(0, len(level), FAN_IN)]
             level = [
                 g[0] if len(g) == 1 else join(shared, g, dask_key_name=task_key(topic, "merge", depth, k))
@@ -288,31 +307,36 @@ class Cluster:
             count += int(event[1])
 
         tiles.progress(label, 0, len(leaves))
-        future = None
+        futures: list[Any] = []
         try:
             with warnings.catch_warnings():
                 # what belongs to samples travels with its tasks, once and nowhere else: large, and meant to be
                 warnings.filterwarnings("ignore", message="Sending large graph")
                 self.client.subscribe_topic(topic, note)
-                future = self.client.compute(level[0], optimize_graph=False)
-            self._wait(future, lambda: tiles.progress(label, done, len(leaves), count))
-            result = self._result(future)
+                futures = self.client.compute(level, optimize_graph=False)
+            result = self._collect(futures, lambda: tiles.progress(label, done, len(leaves), count))
         finally:
             with contextlib.suppress(Exception):
                 self.client.unsubscribe_topic(topic)
-            if future is not None:
+            for future in futures:
                 with contextlib.suppress(Exception):
                     future.cancel(force=True)
         tiles.progress(label, len(leaves), len(leaves), count)
         return result
 
-    def _wait(self, future: Any, show: Callable[[], None]) -> None:
+    def _collect(self, futures: list[Any], show: Callable[[], None]) -> list[Any]:
+        """Return the results, fetched as they come."""
         looked = alive = time.monotonic()
         told = False
-        ended = threading.Event()
-        future.add_done_callback(lambda _: ended.set())
-        while not future.done():
-            ended.wait(LOOK)  # in pieces: Ctrl-C gets through everywhere
+        ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for k, future in enumerate(futures):
+            future.add_done_callback(lambda _, k=k: ended.put(k))
+        found: dict[int, Any] = {}
+        while len(found) < len(futures):
+            with contextlib.suppress(queue.Empty):
+                k = ended.get(timeout=LOOK)  # in pieces: Ctrl-C gets through everywhere
+                found[k] = self._result(futures[k])
+                futures[k].release()
             show()
             now = time.monotonic()
             if now - looked < WATCH:
@@ -332,6 +356,7 @@ class Cluster:
             elif not told:
                 told = True
                 warnings.warn(f"the cluster has no workers: waiting {PATIENCE:g} seconds for one", stacklevel=4)
+        return [found[k] for k in range(len(futures))]
 
     def _result(self, future: Any) -> Any:
         if future.status in ("cancelled", "lost"):

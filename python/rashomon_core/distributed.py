@@ -41,6 +41,9 @@ __all__ = ["profile_distributed"]
 MOST_COMPARED = 2000
 #: Bytes that weights of pairs may take: they are kept block by block until all samples before are there.
 MOST_PAIR_WEIGHTS = 1 << 28
+#: So many states come back and are merged here, which saves one merge of everything on a worker, and its journey;
+#: one where the sums of pairs alone have more bytes than this.
+KEPT, MOST_SUMS = 16, 1 << 22
 #: Bytes that a task may take for its tile where nobody says.
 TASK_MEMORY = 512_000_000
 
@@ -138,7 +141,7 @@ fairness_threshold, skip_undefined, ddof, size : as in :func:`rashomon_core.prof
         limits: dict[str, Any] = {"memory": cluster.memory or budget or TASK_MEMORY, "threshold": threshold}
         view, passes = data.view, 1.0
         if view.kind == "labels" and view.declared_classes is None:
-            found = data.run(cluster, largest_class, most_of, None, "counting classes", n_classes=None, **limits)
+            (found,) = data.run(cluster, largest_class, most_of, None, "counting classes", n_classes=None, **limits)
             view.__dict__["n_classes"] = found  # the property would read the labels here
             passes += 1
         inputs = check_inputs(view, target, y, groups, missing, sample_weight, threshold)
@@ -152,7 +155,7 @@ fairness_threshold, skip_undefined, ddof, size : as in :func:`rashomon_core.prof
                 warnings.warn(text, UserWarning, stacklevel=2)
         reference_name, model, _ = as_reference(reference, inputs.view, inputs.target, inputs.y)
         if model is not None:
-            reference = data.run(
+            (reference,) = data.run(
                 cluster, decide_one, side_by_side, None, "reference", n_classes=C, **limits, model=model
             )
             passes += 1 / M
@@ -181,9 +184,12 @@ fairness_threshold, skip_undefined, ddof, size : as in :func:`rashomon_core.prof
         )
         together = pairs or (view.kind != "labels" and C > 2 and "rashomon_capacity" in names)
         cut = {"together": together, "task_bytes": max(task_bytes or TASK_BYTES, 32 * M * M if pairs else 0)}
-        state = data.run(cluster, measure_piece, merge_states, empty, "measuring", n_classes=C, **limits, **cut)
+        cut["keep"] = 1 if pairs and 8 * M * M > MOST_SUMS else KEPT
+        states = data.run(cluster, measure_piece, merge_states, empty, "measuring", n_classes=C, **limits, **cut)
         workers = cluster.threads
-    whole = empty.absorb(*state)
+    whole = empty.fresh()
+    for state in states:
+        whole.absorb(*state)
     results = whole.results(
         size=size, fairness_threshold=fairness_threshold, skip_undefined=skip_undefined, memory=budget
     )

@@ -108,8 +108,8 @@ class _Gathered(SpillArray):
 
     def __init__(self, spans: list[Span], columns: Callable[[Span], Array]) -> None:
         self.spans, self.columns = spans, columns
-        first = columns(spans[0])
-        self.shape, self.dtype = (first.shape[1], spans[-1].stop), np.result_type(*{columns(s).dtype for s in spans})
+        few = [columns(span.part(span.start, span.start + 1)) for span in spans]
+        self.shape, self.dtype = (few[0].shape[1], spans[-1].stop), np.result_type(*{one.dtype for one in few})
 
     @property
     def in_memory(self) -> bool:
@@ -452,7 +452,7 @@ class State:
         """Return what a visit of the whole would have found, spilled or not."""
         found = Visit(Plan(((0, self.n_samples),), self.n_models))
         if request.vote_sums:
-            found.vote_squares = self._column(lambda span: _squares(span.fields["votes"])[:, None], True)
+            found.vote_squares = self._column(lambda span: _squares(span.fields["votes"], self.n_models)[:, None], True)
         if request.votes or request.agree is not None:
             votes = self.whole("votes")
             if request.votes:
@@ -490,7 +490,7 @@ class State:
 
     def vote_squares(self) -> Array:
         """Return the sums of squared votes, (N,) int64."""
-        return np.concatenate([_squares(span.fields["votes"]) for span in self.spans])
+        return np.concatenate([_squares(span.fields["votes"], self.n_models) for span in self.spans])
 
     # -- as plain data
 
@@ -556,12 +556,14 @@ class State:
         self.folded, self.folded_to = windows(header["folded"], "folded"), header["folded_to"]
 
 
-def _squares(votes: Array) -> Array:
+def _squares(votes: Array, n_models: int) -> Array:
     """Return the sums of squared votes, (S,) int64."""
     result = np.empty(len(votes), dtype=np.int64)
+    # below 46,341 models the sum is less than 2^31
+    wide = np.int32 if n_models < 46_341 else np.int64
     for i in range(0, len(votes), CHUNK):
-        exact = votes[i : i + CHUNK].astype(np.int64)
-        np.einsum("sc,sc->s", exact, exact, out=result[i : i + CHUNK])
+        exact: Any = votes[i : i + CHUNK].astype(wide)
+        result[i : i + CHUNK] = np.einsum("sc,sc->s", exact, exact)
     return result
 
 

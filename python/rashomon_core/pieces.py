@@ -367,9 +367,13 @@ class Pieces:
         n_classes: int | None,
         memory: int,
         threshold: float | None,
+        keep: int = 1,
         **cut: Any,
-    ) -> Any:
-        """Run ``work`` on every piece and return what is merged; ``shared`` goes to each worker once."""
+    ) -> list[Any]:
+        """Run ``work`` on every piece, merge until at most ``keep`` results are left and return these, in order.
+
+        ``shared`` goes to each worker once.
+        """
         from dask.delayed import delayed
 
         job = Job.of(
@@ -386,7 +390,7 @@ class Pieces:
             task(base, work, *piece, dask_key_name=task_key(job.topic, "piece", k))
             for k, piece in enumerate(self.tasks(cluster, **cut))
         ]
-        return cluster.run(job.topic, leaves, merge, base, label=label)
+        return cluster.run(job.topic, leaves, merge, base, label=label, keep=keep)
 
     def tasks(
         self, cluster: Cluster, *, together: bool = False, task_bytes: int | None = None, model: int | None = None

@@ -34,7 +34,8 @@ DIRECTIVES = {
 CSRC = "rashomon_core/csrc"
 HEADERS = sorted(f"{CSRC}/{name}" for name in os.listdir(CSRC) if name.endswith(".h"))
 # Only _cpu carries compiled leaves; the other modules reach them through its function table.
-SOURCES = {"_cpu": [f"{CSRC}/dispatch.c"], "_encode": [], "_decisions": [], "_scores": [], "_capacity": []}
+NAMES = ["_cpu", "_encode", "_decisions", "_scores", "_capacity", "_files"]
+SOURCES = {name: [f"{CSRC}/dispatch.c"] if name == "_cpu" else [] for name in NAMES}
 
 setup(
     ext_modules=cythonize(

@@ -134,9 +134,9 @@ def test_one_call_for_a_run_over_models(tmp_path: Path, monkeypatch: pytest.Monk
     calls: list[int] = []
     plain = raw.RawFile.readinto
 
-    def counted(self: Any, view: memoryview, offset: int) -> None:
+    def counted(self: Any, view: memoryview, offset: int, fd: int) -> None:
         calls.append(len(view))
-        plain(self, view, offset)
+        plain(self, view, offset, fd)
 
     monkeypatch.setattr(raw.RawFile, "readinto", counted)
     source.read(slice(1, 6), slice(0, 30_000))

@@ -232,9 +232,9 @@ def test_each_byte_of_the_source_is_read_about_once(tmp_path: Path, monkeypatch:
     found = store.open_predictions(tmp_path / "q.npy", axes="samples,models,classes")
     total, plain = [0], raw.RawFile.readinto
 
-    def counted(self: Any, view: memoryview, offset: int) -> None:
+    def counted(self: Any, view: memoryview, offset: int, fd: int) -> None:
         total[0] += len(view)
-        plain(self, view, offset)
+        plain(self, view, offset, fd)
 
     monkeypatch.setattr(raw.RawFile, "readinto", counted)
     store.save_predictions(found, tmp_path / "out.npy")

@@ -44,13 +44,13 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     opened: list[int] = []
     make = windows.Window.__init__
 
-    def counted(self: Any, fd: int, start: int, stop: int, runs: Any, *, huge: int = 0) -> None:
-        opened.append(len(runs))
-        make(self, fd, start, stop, runs, huge=huge)
+    def counted(self: Any, fd: int, offsets: Array, length: int) -> None:
+        opened.append(len(offsets))
+        make(self, fd, offsets, length)
 
     monkeypatch.setattr(windows.Window, "__init__", counted)
     monkeypatch.setattr(tiles, "WINDOW_RUN", 1 << 10)
-    monkeypatch.setattr(tiles, "WINDOW_EDGE", 1 << 12)
+    monkeypatch.setattr(windows, "HUGE", 1 << 12)
     monkeypatch.setattr(tiles, "TILE_BYTES", 1 << 20)
     return opened
 

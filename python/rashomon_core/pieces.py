@@ -135,8 +135,12 @@ class _Window:
         block: Array = self.source.read(*self._moved(models, samples), out)
         return block
 
-    def window(self, models: slice, samples: slice, *, huge: bool = False) -> Any:
-        return self.source.window(*self._moved(models, samples), huge=huge)
+    def window(self, models: slice, samples: slice) -> Any:
+        return self.source.window(*self._moved(models, samples))
+
+    def resident(self, models: slice, samples: slice) -> int:
+        taken: int = self.source.resident(*self._moved(models, samples))
+        return taken
 
     def ahead(self, models: slice, samples: slice) -> None:
         ask = getattr(self.source, "ahead", None)

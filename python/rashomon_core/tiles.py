@@ -60,8 +60,8 @@ PAGE = 4096
 LONG_RUN = 64 << 10
 #: Shortest run of one model that is mapped instead of read: below it faults cost as much as a copy.
 WINDOW_RUN = 128 << 10
-#: A mapped run brings in up to 128 kB around its ends; with huge pages 2 MB on average, which each window looks up.
-WINDOW_EDGE, HUGE_EDGE = 128 << 10, 9 << 18
+#: Tiles of a plan whose windows are looked at: what they bring in repeats along the file.
+LOOKED_AT = 32
 #: Models of a block below which longer runs are not worth a second look at the accumulators.
 WINDOW_MODELS = 16
 #: Planes and per-sample columns may take this part of the budget in memory; beyond it they spill.
@@ -291,8 +291,8 @@ class Plan:
     models: int  # models of a block
     #: Blocks may be windows of the file.
     windows: bool = False
-    #: Bytes that a window may bring in as whole huge pages; 0: none.
-    huge: int = 0
+    #: Bytes that a window may bring in; blocks that would bring in more are copied.
+    room: int = 0
     #: A window holds at most this many samples, from a multiple of them on; 0: any.
     along: int = 0
 
@@ -394,26 +394,31 @@ def _plan_windows(
         share -= GROUP * width * across  # what lies across two windows is copied
     aim = min(math.ceil(2 * WINDOW_RUN / (width * unit)) * unit, math.ceil(along / unit) * unit)
     even = max(aim, math.ceil(N / (4 * threads * unit)) * unit)  # enough tiles for all threads
-    per = per_sample + width * across
-    models, samples, huge = across, along, True
-    if not (cut and (along + unit) * per + HUGE_EDGE <= share and along * width * across <= 2 * TILE_BYTES):
-        largest = max(TILE_BYTES // (width * across), aim)  # else a window of one run: all of a chunk
-        for huge in (True, False):
-            fit = (share - across * (HUGE_EDGE if huge else WINDOW_EDGE)) // per
-            samples = min(fit, largest, even) // unit * unit
-            if samples * width >= WINDOW_RUN or samples >= N:
-                break
-        else:
-            samples = aim
-            fit = min((share - per_sample * aim) // (aim * width + WINDOW_EDGE), TILE_BYTES // (aim * width))
-            models = min(across, fit)
-            if whole or models < min(across, WINDOW_MODELS) or per_sample * aim > share // 2:
-                return None
-    parts = math.ceil(along / samples)  # equal parts of what a window can hold, moved to whole units
-    starts = sorted({(i + along * k // parts) // unit * unit for i in range(0, N, along) for k in range(parts)})
-    starts = [i for i in starts if i < N]
-    allowed = share - per_sample * samples if huge else 0
-    return Plan(tuple(zip(starts, [*starts[1:], N], strict=True)), models, True, allowed, cut)
+    models, samples = across, min(along, max(TILE_BYTES // (width * across), aim), even)
+    if cut and even >= along and along * width * across <= 2 * TILE_BYTES:
+        samples = along  # a window of one run: all of a chunk
+    while True:  # smaller until everything fits; what a window takes depends on where its runs lie
+        tiles = _equal_parts(N, along, samples, unit)
+        longest = max(b - a for a, b in tiles)
+        room = share - per_sample * longest
+        some = tiles[:: -(-len(tiles) // LOOKED_AT)]
+        taken = max(predictions.source.resident(slice(0, models), slice(*tile)) for tile in some)  # type: ignore[attr-defined]
+        if taken <= room:
+            return Plan(tiles, models, True, room, cut)
+        if samples > aim:
+            samples = max(aim, min(samples - unit, int(samples * 0.8) // unit * unit))
+            continue
+        models = min(models - 1, int(models * max(room, 0) / taken))
+        if whole or models < min(across, WINDOW_MODELS) or per_sample * aim > share // 2:
+            return None
+
+
+def _equal_parts(n: int, along: int, samples: int, unit: int) -> tuple[tuple[int, int], ...]:
+    """Cut n samples into tiles: equal parts of the ``along`` that a window can hold, moved to whole units."""
+    parts = math.ceil(along / samples)
+    starts = sorted({(i + along * k // parts) // unit * unit for i in range(0, n, along) for k in range(parts)})
+    starts = [i for i in starts if i < n]
+    return tuple(zip(starts, [*starts[1:], n], strict=True))
 
 
 def plan_whole(predictions: Predictions, *, threads: int, memory: int, per_sample: int) -> Plan:
@@ -460,7 +465,8 @@ def read_block(
     source = predictions.source
     scratch.hold(None)
     if cut is not None and cut.windows and samples.stop - samples.start > GROUP:
-        found = source.window(models, samples, huge=cut.huge)  # type: ignore[attr-defined]
+        fits = source.resident(models, samples) <= cut.room  # type: ignore[attr-defined]
+        found = source.window(models, samples) if fits else None  # type: ignore[attr-defined]
         if found is not None:
             scratch.hold(found[1])
             if _ready(found[0]):

@@ -173,12 +173,13 @@ class ChannelSolver:
 
     # -- two classes
 
-    def extremes(self, low: Array, high: Array, gaps: Array | None, rows: slice) -> None:
+    def extremes(self, low: Array, high: Array, gaps: Array | None, rows: slice, scores: Array | None = None) -> None:
         """Take in the smallest and largest scores (S, columns) of a tile of two classes.
 
         ``gaps`` (S, 2): the largest of s_0 - s_1 and of s_1 - s_0 over the models. Where it is what the extremes of
         both classes give, one row holds both of them, and that row has the extreme P(class 1) whatever the sums of
-        the rows; elsewhere (rows that rounding ordered differently in both classes) the sample is solved from its rows.
+        the rows; elsewhere (rows that rounding ordered differently in both classes) the sample is solved from its rows,
+        which are read again unless ``scores`` (M, S, columns) are the tile's.
         """
         if self.bounds.in_memory:
             lower, upper = self.bounds.array()[:, rows]
@@ -195,9 +196,9 @@ class ChannelSolver:
         else:
             self._mark(None, np.delete(codes, apart))
         for i in apart.tolist():
-            self.sample(rows.start + i)
+            self.sample(rows.start + i, None if scores is None else scores[:, i : i + 1])
 
-    def ends(self, low: Array, high: Array, gaps: Array | None, rows: slice) -> Array:
+    def ends(self, low: Array, high: Array, gaps: Array | None, rows: slice, scores: Array | None = None) -> Array:
         """Return (S, 4) of a tile of two classes: the rows with the least and the most of class 1; see :func:`merged`.
 
         Parameters as in :meth:`extremes`, which need not have all models.
@@ -206,11 +207,9 @@ class ChannelSolver:
         result: Array = np.stack([high[:, 0], low[:, 1], low[:, 0], high[:, 1]], axis=1)
         unused = np.empty((2, len(low)))
         for i in _capacity.ranges(low, high, gaps, *unused).tolist():
-            at = slice(rows.start + i, rows.start + i + 1)
-            scores = np.ascontiguousarray(self.view.source.read(slice(0, self.view.n_models), at))
-            scores = self._converted(scores.astype(scores.dtype.newbyteorder("="), copy=False))[:, 0]
-            order = np.lexsort(_by_share(scores[:, 0], scores[:, 1]))
-            result[i] = [*scores[order[0]], *scores[order[-1]]]
+            part = self._rows(rows.start + i, None if scores is None else scores[:, i : i + 1])[:, 0]
+            order = np.lexsort(_by_share(part[:, 0], part[:, 1]))
+            result[i] = [*part[order[0]], *part[order[-1]]]
         return result
 
     # -- all classes
@@ -267,17 +266,22 @@ class ChannelSolver:
             scores = np.concatenate([1.0 - scores, scores], axis=2)
         return scores
 
-    def sample(self, i: int) -> tuple[Array, Array]:
+    def _rows(self, i: int, scores: Array | None) -> Array:
+        """Return the probabilities (M, 1, C) of sample i, from its ``scores`` (M, 1, columns) if they are at hand."""
+        if scores is None:
+            scores = self.view.source.read(slice(0, self.view.n_models), slice(i, i + 1))
+        scores = np.ascontiguousarray(scores)
+        return self._converted(scores.astype(scores.dtype.newbyteorder("="), copy=False))
+
+    def sample(self, i: int, scores: Array | None = None) -> tuple[Array, Array]:
         """Solve sample i from its rows and keep its bounds; return the models that carry weight, and their weights."""
-        models, weights, out = self.solved(i)
+        models, weights, out = self.solved(i, scores)
         self._keep(slice(i, i + 1), out)
         return models, weights
 
-    def solved(self, i: int) -> tuple[Array, Array, Array]:
+    def solved(self, i: int, scores: Array | None = None) -> tuple[Array, Array, Array]:
         """Solve sample i from its rows; return models, their weights, and (1,) of ``_capacity.RESULT``."""
-        view = self.view
-        scores = np.ascontiguousarray(view.source.read(slice(0, view.n_models), slice(i, i + 1)))
-        scores = self._converted(scores.astype(scores.dtype.newbyteorder("="), copy=False))
+        view, scores = self.view, self._rows(i, scores)
         weights, out = np.zeros(view.n_models), np.zeros(1, _capacity.RESULT)
         if self.rule.closed_form(view):
             rows = scores[:, 0].astype(np.float64)

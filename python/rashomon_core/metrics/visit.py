@@ -516,9 +516,10 @@ class _Visitor:
             ddof=request.ddof,
             **given,
         )
+        pieces = self.plan.pieces(task)
         for m0 in range(0, M, self.plan.models):
             m1 = min(m0 + self.plan.models, M)
-            for piece in self.plan.pieces(task):
+            for piece in pieces:
                 block = read_block(view, slice(m0, m1), piece, scratch, self.plan)
                 if piece.start == n0:
                     self.ahead(task, m0)
@@ -527,10 +528,11 @@ class _Visitor:
                     raise InvalidInputError("bad values in the predictions", file=view.path, where=view.where(m0, n0))
                 if result.capacity is not None and whole and not self.closed:
                     result.capacity.block(block, piece, scratch)
+        held = block if whole and len(pieces) == 1 else None
         if result.capacity is not None and self.closed:
-            result.capacity.extremes(given["lo"], given["hi"], given.get("gaps"), rows)
+            result.capacity.extremes(given["lo"], given["hi"], given.get("gaps"), rows, held)
         if result.ends is not None:
-            result.ends[rows] = self.ends.ends(given["lo"], given["hi"], given.get("gaps"), rows)
+            result.ends[rows] = self.ends.ends(given["lo"], given["hi"], given.get("gaps"), rows, held)
         for array, block, r, c in places:
             array.commit(np.ascontiguousarray(block), r, c)
         if result.decisions is not None:

@@ -124,13 +124,14 @@ class ChunkFiles:
         for place, inside, target in self.files.touched(region):
             self._part(place, keep_open=True).read_into(inside, out[tuple(slice(a, b) for a, b in target)])
 
-    def window(self, region: Region, *, huge: int = 0) -> tuple[Array, Window] | None:
+    def window(self, region: Region) -> tuple[Array, Window] | None:
         """Return a region of one chunk where the system keeps it; None if it takes a copy."""
         found = list(self.files.touched(region))
-        if len(found) != 1:
-            return None
-        place, inside, _ = found[0]
-        return self._part(place).window(inside, huge=huge)
+        return None if len(found) != 1 else self._part(found[0][0]).window(found[0][1])
+
+    def resident(self, region: Region) -> int:
+        """Return the bytes that a window of a region of one chunk takes at most."""
+        return sum(self._part(place).resident(inside) for place, inside, _ in self.files.touched(region))
 
     def file_samples(self, axis: int) -> list[tuple[str, int]]:
         """Return the chunk files with the first sample of each."""

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from rashomon_core.errors import InvalidInputError
 from rashomon_core.predictions import ArraySource, Source
 
-from .windows import Window, read_ahead, supported
+from .windows import Window, read_ahead, resident, supported
 
 __all__ = [
     "MemoryReader",
@@ -107,12 +107,12 @@ class RawFile:
         finally:
             os.close(fd)
 
-    def readinto(self, view: memoryview, offset: int) -> None:
-        """Fill ``view`` (bytes) from ``offset``; a short file is an error."""
-        with self.descriptor() as fd:
-            self._readinto(fd, view, offset)
-
-    def _readinto(self, fd: int, view: memoryview, offset: int) -> None:
+    def readinto(self, view: memoryview, offset: int, fd: int | None = None) -> None:
+        """Fill ``view`` (bytes) from ``offset``; a short file is an error. ``fd``: a descriptor that was lent."""
+        if fd is None:
+            with self.descriptor() as fd:
+                self.readinto(view, offset, fd)
+            return
         done = 0
         while done < len(view):
             piece = view[done : done + (1 << 30)]  # one call of the kernel moves at most 2 GiB
@@ -262,18 +262,19 @@ class RawReader:
                 span += (extent - 1) * stride
             axis -= 1
         plain = not self.bfloat16 and out.dtype == self.raw_dtype.newbyteorder("=")
-        for index in product(*map(range, extents[:axis])):
-            at = position + sum(i * s for i, s in zip(index, strides[:axis], strict=True))
-            block = target[(*index, Ellipsis)]  # type: ignore[arg-type]
-            if dense and plain and block.flags.c_contiguous:
-                self.file.readinto(as_bytes(block), at)
-                if not self.raw_dtype.isnative:
-                    block.byteswap(inplace=True)
-            else:
-                self._gather(block, at, strides[axis:])
+        with self.file.descriptor() as fd:
+            for index in product(*map(range, extents[:axis])):
+                at = position + sum(i * s for i, s in zip(index, strides[:axis], strict=True))
+                block = target[(*index, Ellipsis)]  # type: ignore[arg-type]
+                if dense and plain and block.flags.c_contiguous:
+                    self.file.readinto(as_bytes(block), at, fd)
+                    if not self.raw_dtype.isnative:
+                        block.byteswap(inplace=True)
+                else:
+                    self._gather(block, at, strides[axis:], fd)
 
-    def runs(self, region: Region) -> list[tuple[int, int]]:
-        """Return the byte ranges (offset, length) of a region, those without a gap between them as one."""
+    def runs(self, region: Region) -> tuple[Array, int]:
+        """Return the ascending offsets of the runs of a region and their length; those without a gap are one."""
         strides = [self.strides[k] for k in self.order]
         extents = [region[k][1] - region[k][0] for k in self.order]
         position = self.offset + sum(region[k][0] * self.strides[k] for k in self.order)
@@ -281,30 +282,30 @@ class RawReader:
         while axis and (extents[axis - 1] == 1 or strides[axis - 1] == span):
             span *= extents[axis - 1]
             axis -= 1
-        outer = [np.arange(n) * s for n, s in zip(extents[:axis], strides[:axis], strict=True)]
-        offsets = np.zeros(1, dtype=np.int64)
-        for steps in outer:
-            offsets = (offsets[:, None] + steps).reshape(-1)
-        return [(position + at, span) for at in offsets.tolist()]
+        offsets = np.full(1, position, dtype=np.int64)
+        for n, s in zip(extents[:axis], strides[:axis], strict=True):
+            offsets = (offsets[:, None] + np.arange(n) * s).reshape(-1)
+        return offsets, span
 
-    def window(self, region: Region, *, huge: int = 0) -> tuple[Array, Window] | None:
+    def resident(self, region: Region) -> int:
+        """Return the bytes that a window of a region takes at most."""
+        return resident(*self.runs(region))
+
+    def window(self, region: Region) -> tuple[Array, Window] | None:
         """Return a region where the system keeps it, or None where it takes a copy."""
-        runs = self.runs(region)
-        first, last = runs[0][0], runs[-1][0] + runs[-1][1]
-        shape = tuple(b - a for a, b in region)
         try:
             with self.file.descriptor() as fd:
-                found = Window(fd, first, last, runs, huge=huge)
+                found = Window(fd, *self.runs(region))
         except (OSError, ValueError):
             return None
-        return found.array(shape, self.raw_dtype, self.strides), found
+        return found.array(tuple(b - a for a, b in region), self.raw_dtype, self.strides), found
 
     def ahead(self, region: Region) -> None:
         """Ask the system for the bytes of a region before they are needed."""
         with contextlib.suppress(InvalidInputError), self.file.descriptor() as fd:
-            read_ahead(fd, self.runs(region))
+            read_ahead(fd, *self.runs(region))
 
-    def _gather(self, block: Array, position: int, strides: list[int]) -> None:
+    def _gather(self, block: Array, position: int, strides: list[int], fd: int) -> None:
         """Read spans of at most ``SCRATCH`` bytes and copy the wanted elements out of them."""
         spans = [(n - 1) * s for n, s in zip(block.shape, strides, strict=True)]
         span = sum(spans) + self.raw_dtype.itemsize
@@ -313,10 +314,10 @@ class RawReader:
             step = max(1, (SCRATCH - span + spans[axis]) // strides[axis])
             for start in range(0, block.shape[axis], step):
                 part = block[(slice(None),) * axis + (slice(start, start + step),)]
-                self._gather(part, position + start * strides[axis], strides)
+                self._gather(part, position + start * strides[axis], strides, fd)
             return
         scratch = _scratch()[:span]
-        self.file.readinto(scratch, position)
+        self.file.readinto(scratch, position, fd)
         found: Array = np.ndarray(block.shape, dtype=self.raw_dtype, buffer=scratch, strides=strides)
         _assign(block, bfloat16_to_float32(found) if self.bfloat16 else found)
 
@@ -480,9 +481,14 @@ class ReaderSource:
         """Axes of the reader: models, samples, classes."""
         return [*self._models, self._samples, *([] if self._classes is None else [self._classes])]
 
-    def window(self, models: slice, samples: slice, *, huge: int = 0) -> tuple[Array, Window] | None:
+    def resident(self, models: slice, samples: slice) -> int:
+        """Return the bytes that a window takes at most: the system brings in more than what was asked for."""
+        taken: int = self._reader.resident(self._region(models, samples))  # type: ignore[attr-defined]
+        return taken
+
+    def window(self, models: slice, samples: slice) -> tuple[Array, Window] | None:
         """Return a block where the system keeps it, and what gives its memory back; or None."""
-        found = self._reader.window(self._region(models, samples), huge=huge)  # type: ignore[attr-defined]
+        found = self._reader.window(self._region(models, samples))  # type: ignore[attr-defined]
         if found is None:
             return None
         return found[0].transpose(self._order()), found[1]

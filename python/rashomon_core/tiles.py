@@ -14,11 +14,9 @@ import re
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -154,73 +152,117 @@ def run(
     label: str = "",
     nbytes: Callable[[T], int] | None = None,
 ) -> None:
-    """Do all tasks on a pool of threads and merge their results in the order of the tasks.
+    """Do all tasks on some threads, this one among them, and merge their results here in the order of the tasks.
 
     ``nbytes``: what a task reads, for the progress bar. Kernels release the GIL. An exception stops the rest and is
     raised; of several, the one of the earliest task. Ctrl-C stops after the tasks at hand.
     """
     total, count = len(tasks), 0
     progress(label, 0, total)
-    if threads == 1 or total <= 1:
-        scratch = Scratch()
+    crew = _Crew(tasks, work, ahead=2 * threads)
+    with crew.helped_by(min(threads, total) - 1):
         for i, task in enumerate(tasks):
-            result = work(task, scratch)
-            scratch.hold(None)
+            result = crew.result(i)
             if merge is not None:
                 merge(task, result)
             count += 0 if nbytes is None else nbytes(task)
             progress(label, i + 1, total, count)
-        return
-    local = threading.local()
-    stop = threading.Event()
 
-    def call(task: T) -> R | None:
-        if stop.is_set():
-            return None
-        if not hasattr(local, "scratch"):
-            local.scratch = Scratch()
+
+class _Crew(Generic[T, R]):
+    """Threads that take tasks in their order, at most ``ahead`` before the first whose result was not asked for.
+
+    The thread that asks works too while its result is not there: with as many threads as processors, one that only
+    waited would have to push another from a processor to be told.
+    """
+
+    def __init__(self, tasks: Sequence[T], work: Callable[[T, Scratch], R], ahead: int) -> None:
+        self.tasks, self.work, self.ahead = tasks, work, ahead
+        self.changed = threading.Condition()
+        self.scratch = Scratch()
+        self.taken = self.asked = 0
+        self.stopped = False
+        self.found: dict[int, tuple[R | None, BaseException | None]] = {}
+
+    @contextlib.contextmanager
+    def helped_by(self, threads: int) -> Iterator[None]:
+        """Have more threads work for the block; they have ended after it."""
+        prefix = f"rashomon-core-{next(_pools)}_"
         try:
-            return work(task, local.scratch)
+            for k in range(threads):
+                threading.Thread(target=self._help, name=f"{prefix}{k}").start()
+            yield
         finally:
-            local.scratch.hold(None)
+            self._end(prefix)
 
-    waiting: deque[tuple[T, Future[R | None]]] = deque()
-    prefix = f"rashomon-core-{next(_pools)}"
-    pool = ThreadPoolExecutor(max_workers=min(threads, total), thread_name_prefix=prefix)
-    try:
-        done = started = 0
+    def _end(self, prefix: str) -> None:
+        """Wait for the threads, also when Ctrl-C comes right then, or came while one was started."""
+        interrupted = False
         while True:
-            while len(waiting) < 2 * threads and started < total:
-                waiting.append((tasks[started], pool.submit(call, tasks[started])))
-                started += 1
-            if not waiting:
+            try:
+                with self.changed:
+                    self.stopped = True
+                    self.changed.notify_all()
+                for thread in threading.enumerate():
+                    if thread.name.startswith(prefix):
+                        with contextlib.suppress(RuntimeError):  # not quite started: it stops by itself
+                            thread.join()
                 break
-            task, future = waiting.popleft()
-            value = future.result()
-            if merge is not None:
-                merge(task, value)  # type: ignore[arg-type]
-            done += 1
-            count += 0 if nbytes is None else nbytes(task)
-            progress(label, done, total, count)
-    finally:
-        stop.set()
-        _join(pool, prefix)
+            except KeyboardInterrupt:
+                interrupted = True
+        if interrupted:
+            raise KeyboardInterrupt
 
+    def result(self, i: int) -> R:
+        """Return what task i gave, or raise what it raised; to be called for one after the other."""
+        while True:
+            with self.changed:
+                self.asked = i
+                self.changed.notify_all()
+                while i not in self.found and not self._free():
+                    self.changed.wait()
+                if i in self.found:
+                    value, error = self.found.pop(i)
+                    break
+                k = self._take()
+            self._do(k, self.scratch)
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
 
-def _join(pool: ThreadPoolExecutor, prefix: str) -> None:
-    """Wait for the threads of a pool, also when Ctrl-C comes right then, or came while the pool started a thread."""
-    interrupted = False
-    while True:
+    def _free(self) -> bool:
+        return not self.stopped and self.taken < min(len(self.tasks), self.asked + self.ahead)
+
+    def _take(self) -> int:
+        self.taken += 1
+        return self.taken - 1
+
+    def _do(self, k: int, scratch: Scratch) -> None:
+        value: R | None = None
+        error: BaseException | None = None
         try:
-            pool.shutdown(wait=True, cancel_futures=True)
-            for thread in threading.enumerate():  # one that was started and not yet noted
-                if thread.name.startswith(f"{prefix}_"):
-                    thread.join()
-            break
-        except KeyboardInterrupt:
-            interrupted = True
-    if interrupted:
-        raise KeyboardInterrupt
+            value = self.work(self.tasks[k], scratch)
+        except BaseException as raised:
+            if scratch is self.scratch and not isinstance(raised, Exception):
+                raise  # Ctrl-C
+            error = raised
+        finally:
+            scratch.hold(None)
+        with self.changed:
+            self.found[k] = value, error
+            self.stopped |= error is not None
+            self.changed.notify_all()
+
+    def _help(self) -> None:
+        scratch = Scratch()
+        while True:
+            with self.changed:
+                while not self._free():
+                    if self.stopped or self.taken == len(self.tasks):
+                        return
+                    self.changed.wait()
+                k = self._take()
+            self._do(k, scratch)
 
 
 @contextlib.contextmanager

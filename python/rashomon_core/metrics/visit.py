@@ -533,8 +533,9 @@ class _Visitor:
             result.capacity.extremes(given["lo"], given["hi"], given.get("gaps"), rows, held)
         if result.ends is not None:
             result.ends[rows] = self.ends.ends(given["lo"], given["hi"], given.get("gaps"), rows, held)
-        for array, block, r, c in places:
-            array.commit(np.ascontiguousarray(block), r, c)
+        for array, part, r, c in places:
+            if not array.in_memory:
+                array.commit(np.ascontiguousarray(part), r, c)
         if result.decisions is not None:
             result.decisions[:, rows] = given["decisions"]
         if "votes" in given:

@@ -430,19 +430,77 @@ def test_packed_chunks_are_decoded_once_per_pass(
 
     path = write(tmp_path, scores(12, 21_000, 2), form)
     decoded: list[Any] = []
-    read = chunks.ZarrReader._slice
+    read = chunks.ZarrReader._decoded
 
-    def counted(reader: Any, key: Any) -> Any:
-        decoded.append(key)
-        return read(reader, key)
+    def counted(reader: Any, place: Any, starts: Any, inside: Any) -> Any:
+        decoded.append(place)
+        return read(reader, place, starts, inside)
 
-    monkeypatch.setattr(chunks.ZarrReader, "_slice", counted)
+    monkeypatch.setattr(chunks.ZarrReader, "_decoded", counted)
     monkeypatch.setattr("rashomon_core.store.raw.SLICE_BYTES", 1)
     for memory in ("4MB", "64MB"):
         decoded.clear()
         rc.profile(rc.open_predictions(path), metrics="pass", threads=2, memory=memory)
-        places = [tuple(part.start // k for part, k in zip(key, (models, width, 2), strict=True)) for key in decoded]
-        assert len(places) == len(set(places)) == 12 // models * -(-21_000 // width)
+        assert len(decoded) == len(set(decoded)) == 12 // models * -(-21_000 // width)
+
+
+CODECS = ["zstd", "blosc", "gzip", "v2 zstd", "v2 blosc", "v2 lz4", "two codecs", "fortran", "big-endian", "crc32c"]
+
+
+def write_packed(path: Path, array: Array, codec: str, samples: int = 1000) -> str:
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+    import numcodecs
+
+    options: dict[str, Any] = {"shape": array.shape, "chunks": (3, samples, array.shape[2]), "dtype": "f4"}
+    if codec.startswith("v2"):
+        kind = {"zstd": numcodecs.Zstd, "blosc": numcodecs.Blosc, "lz4": numcodecs.LZ4}[codec.split()[1]]
+        options |= {"zarr_format": 2, "compressors": kind()}
+    elif codec == "fortran":
+        options |= {"zarr_format": 2, "compressors": numcodecs.Zstd(), "order": "F"}
+    elif codec == "big-endian":
+        options |= {"serializer": zarr.codecs.BytesCodec(endian="big"), "compressors": zarr.codecs.ZstdCodec()}
+    else:
+        made = {
+            "zstd": [zarr.codecs.ZstdCodec(checksum=True)],
+            "blosc": [zarr.codecs.BloscCodec(cname="lz4", shuffle="shuffle")],
+            "gzip": [zarr.codecs.GzipCodec()],
+            "two codecs": [zarr.codecs.GzipCodec(), zarr.codecs.ZstdCodec()],
+            "crc32c": [zarr.codecs.Crc32cCodec()],
+        }
+        options["compressors"] = made[codec]
+    zarr.create_array(path / "p.zarr", **options)[:] = array
+    return str(path / "p.zarr")
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_packed_chunks_of_any_codec(codec: str, tmp_path: Path) -> None:
+    array = scores(7, 4500, 3)
+    view = rc.open_predictions(write_packed(tmp_path, array, codec))
+    direct = getattr(view.source._reader, "_codec", None)  # type: ignore[attr-defined]
+    assert (direct is not None) == (codec not in ("two codecs", "fortran", "big-endian", "crc32c"))
+    for models, samples in ((slice(0, 7), slice(0, 4500)), (slice(2, 5), slice(990, 3010)), (slice(6, 7), slice(4, 5))):
+        np.testing.assert_array_equal(view.source.read(models, samples), array[models, samples])
+    assert numbers(view) == numbers(rc.Predictions.from_array(array))
+
+
+@pytest.mark.parametrize("codec", ["zstd", "blosc", "gzip", "v2 blosc", "v2 lz4"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "shorter", "longer"])
+def test_damaged_packed_chunks_name_their_file(codec: str, damage: str, tmp_path: Path) -> None:
+    def chunk(path: str) -> Path:
+        files = (p for p in Path(path).rglob("*") if p.is_file() and not p.name.startswith((".z", "zarr")))
+        return sorted(files)[-1]
+
+    array = scores(7, 4500, 3)
+    broken = chunk(path := write_packed(tmp_path, array, codec))
+    data = broken.read_bytes()
+    if damage in ("shorter", "longer"):
+        (tmp_path / "other").mkdir()
+        other = write_packed(tmp_path / "other", array, codec, {"shorter": 900, "longer": 1100}[damage])
+        data = chunk(other).read_bytes()
+    broken.write_bytes({"truncated": data[:-20], "empty": b""}.get(damage, data))
+    with pytest.raises(rc.InvalidInputError, match="the chunk cannot be decoded") as caught:
+        rc.profile(rc.open_predictions(path), metrics="pass")
+    assert str(broken) in str(caught.value)
 
 
 def test_what_others_put_into_the_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

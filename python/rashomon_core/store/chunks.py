@@ -1,13 +1,17 @@
 """Zarr arrays on disk, chunk by chunk: plain chunks are read as files, packed ones by the library.
 
 A chunk that is not packed is a plain array in a file, so any part of it can be read, or mapped, by itself. A packed
-one has no middle to read from: it is decoded whole, by the library, and its file is asked for ahead of time.
+one has no middle to read from: it is decoded whole, and its file is asked for ahead of time. Where one common codec
+packed it that codec is called; other arrays are read through the library, which takes two to four times as long.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -55,10 +59,38 @@ def _plain(array: Any) -> bool:
     if facts.get("zarr_format") == 2:
         return facts.get("compressor") is None and not facts.get("filters") and facts.get("order") == "C"
     codecs: list[dict[str, Any]] = list(facts.get("codecs") or [])
-    if len(codecs) != 1 or codecs[0].get("name") != "bytes":
-        return False
-    endian = (codecs[0].get("configuration") or {}).get("endian", "little")
-    return str(getattr(endian, "value", endian)) == "little" and np.dtype(array.dtype).byteorder in "=|<"
+    return len(codecs) == 1 and _little(codecs[0], array)
+
+
+def _little(codec: dict[str, Any], array: Any) -> bool:
+    """Whether a codec stores the numbers as they are in memory here."""
+    endian = (codec.get("configuration") or {}).get("endian", "little")
+    plain = codec.get("name") == "bytes" and str(getattr(endian, "value", endian)) == "little"
+    return plain and np.dtype(array.dtype).byteorder in "=|<" and sys.byteorder == "little"
+
+
+def _codec(array: Any) -> Any:
+    """Return what decodes a chunk's file to its numbers in C order, or None where that takes more than one step."""
+    facts = array.metadata.to_dict()
+    if np.dtype(array.dtype).kind not in "biuf" or not array.chunks:
+        return None
+    from numcodecs import Blosc, GZip, Zstd, get_codec
+
+    if facts.get("zarr_format") == 2:
+        simple = facts.get("compressor") is not None and not facts.get("filters") and facts.get("order") == "C"
+        return get_codec(dict(facts["compressor"])) if simple else None
+    codecs: list[dict[str, Any]] = list(facts.get("codecs") or [])
+    if len(codecs) != 2 or not _little(codecs[0], array):
+        return None
+    known = {"zstd": Zstd, "blosc": Blosc, "gzip": GZip}
+    return known[codecs[1]["name"]]() if codecs[1].get("name") in known else None
+
+
+def _check_blosc(packed: bytearray, size: int) -> None:
+    """Compare what a Blosc buffer says of its lengths (bytes 4 to 8 and 12 to 16) with what they are."""
+    plain, stored = (int.from_bytes(packed[k : k + 4], "little") for k in (4, 12))
+    if stored != len(packed) or plain != size:
+        raise ValueError(f"{len(packed):,} bytes that say {stored:,}, for {plain:,} bytes instead of {size:,}")
 
 
 class _ChunkNames:
@@ -144,7 +176,7 @@ class ChunkFiles:
 
 
 class ZarrReader(SlicedReader):
-    """An array that the library decodes.
+    """An array whose chunks are decoded.
 
     Tiles are whole groups of samples, and chunks often are not, so two tiles may want a part of one chunk. Who comes
     first decodes it, and what it leaves is kept for who comes second: a chunk is decoded once in a pass.
@@ -157,6 +189,7 @@ class ZarrReader(SlicedReader):
         #: Bytes beside the block while a chunk is decoded: its packed and its plain form, and what is kept of another.
         self.decoding = 3 * size
         self._most = 2 * size
+        self._codec = None if files.size != self.chunks else _codec(array)
         self._left: dict[tuple[int, ...], list[tuple[int, int, Array]]] = {}  # axis, place, what nobody had yet
         self._locks: dict[tuple[int, ...], threading.Lock] = {}
         self._lock = threading.Lock()
@@ -175,7 +208,7 @@ class ZarrReader(SlicedReader):
         sizes = [min(k, n - a) for k, n, a in zip(self.files.size, self.shape, starts, strict=True)]
         cut = [k for k, (span, n) in enumerate(zip(inside, sizes, strict=True)) if span != (0, n)]
         if len(cut) != 1:
-            return self._slice(tuple(slice(s + a, s + b) for s, (a, b) in zip(starts, inside, strict=True)))
+            return self._decoded(place, starts, inside)
         axis, (first, last) = cut[0], inside[cut[0]]
         with self._lock:
             own = self._locks.setdefault(place, threading.Lock())
@@ -188,7 +221,7 @@ class ZarrReader(SlicedReader):
                 begin, array = held[0][1:]
             else:
                 pieces, begin = [], 0
-                array = self._slice(tuple(slice(s, s + n) for s, n in zip(starts, sizes, strict=True)))
+                array = self._decoded(place, starts, tuple((0, n) for n in sizes))
             part = array[(slice(None),) * axis + (slice(first - begin, last - begin),)]
             for a, b in ((0, first - begin), (last - begin, array.shape[axis])):
                 if a < b:
@@ -198,6 +231,28 @@ class ZarrReader(SlicedReader):
                 if pieces and sum(p[2].nbytes for p in every) <= self._most:
                     self._left[place] = pieces
         return part
+
+    def _decoded(self, place: tuple[int, ...], starts: list[int], inside: Region) -> Any:
+        """Return a part of a chunk."""
+        file = self.files.file(place)
+        if self._codec is None or not os.path.exists(file):  # one that is not stored holds the fill value
+            return self._slice(tuple(slice(s + a, s + b) for s, (a, b) in zip(starts, inside, strict=True)))
+        stored = RawFile(file, keep_open=False)
+        packed = bytearray(stored.size)
+        stored.readinto(memoryview(packed), 0)
+        size = math.prod(self.files.size) * self.dtype.itemsize
+        try:
+            if self._codec.codec_id == "blosc":  # which believes what the first bytes say of the length
+                _check_blosc(packed, size)
+            plain = self._codec.decode(packed)
+            if len(plain) != size:
+                raise ValueError(f"{len(plain):,} bytes instead of {size:,}")
+        except (RuntimeError, ValueError, OSError, EOFError, TypeError, zlib.error) as error:
+            raise InvalidInputError(
+                f"the chunk cannot be decoded ({error})", file=file, fix="the file may be damaged; write it again"
+            ) from None
+        chunk = np.frombuffer(plain, self.dtype).reshape(self.files.size)
+        return chunk[tuple(slice(a, b) for a, b in inside)]
 
     def file_samples(self, axis: int) -> list[tuple[str, int]]:
         """Return the chunk files with the first sample of each."""

@@ -101,8 +101,9 @@ class Overview:
                 result: Array = squares_of(found, rows) != M * M
                 return result
 
-            value = count_of(ambiguous, n, w) / scale
-            out["pairwise_ambiguity"] = {"value": value, "count": int(count_of(ambiguous, n))}
+            count = count_of(ambiguous, n)
+            value = (count if w is None else count_of(ambiguous, n, w)) / scale
+            out["pairwise_ambiguity"] = {"value": value, "count": int(count)}
             if found.votes is not None and self.size is not None:
                 chance = sets.none_of(M - found.votes, M, self.size).sum(axis=1)
                 value = sets.matched_mean(chance, w)
@@ -273,12 +274,14 @@ def extremes(values: Array, ids: tuple[str, ...], best: str) -> dict[str, Any]:
 
 def _mean_pairs(found: Visit, n: int, M: int, w: Array | None) -> float:
     """Mean disagreement over pairs of different models, from the votes."""
+    if w is None:
+        squares = sum(
+            int(squares_of(found, slice(i, min(i + CHUNK, n))).sum(dtype=np.int64)) for i in range(0, n, CHUNK)
+        )
+        return (M * M * n - squares) / (M * (M - 1) * n)
 
     def differing(rows: slice) -> Array:
-        result: Array = M * M - squares_of(found, rows).astype(np.int64)
+        result: Array = (M * M - squares_of(found, rows).astype(np.int64)).astype(np.float64)
         return result
 
-    if w is None:
-        whole = sum(int(differing(slice(i, min(i + CHUNK, n))).sum()) for i in range(0, n, CHUNK))
-        return whole / (M * (M - 1) * n)
-    return total_of(lambda rows: differing(rows).astype(np.float64), n, w) / (M * (M - 1) * total(w))
+    return total_of(differing, n, w) / (M * (M - 1) * total(w))

@@ -6,6 +6,7 @@ one has no middle to read from: it is decoded whole, by the library, and its fil
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ def zarr_reader(array: Any, path: str) -> ChunkFiles | SlicedReader:
             "write with config={'write_empty_chunks': True}",
         )
     plain = not missing and _plain(array)
+    if plain:
+        files.require_size(np.dtype(array.dtype).itemsize)
     return ChunkFiles(files, np.dtype(array.dtype), path) if plain else ZarrReader(array, path, files)
 
 
@@ -84,6 +87,18 @@ class _ChunkNames:
     def missing(self) -> list[str]:
         """Return the names of the chunks that have no file."""
         return [self._name(c) for c in product(*map(range, self.grid)) if not os.path.exists(self.file(c))]
+
+    def require_size(self, itemsize: int) -> None:
+        """Refuse a plain chunk that holds more than the numbers of a chunk; a shorter one shows when it is read."""
+        size = math.prod(self.size) * itemsize
+        for place in product(*map(range, self.grid)):
+            found = os.path.getsize(self.file(place))
+            if found > size:
+                raise InvalidInputError(
+                    f"the chunk has {found} bytes, and {size} are what its array says",
+                    file=self.file(place),
+                    fix="the chunk belongs to another array, or was damaged; write the array again",
+                )
 
     def samples(self, axis: int) -> list[tuple[str, int]]:
         """Return the files that are there, with the first sample of each, samples being an axis."""

@@ -15,7 +15,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,9 @@ class Change:
         return "slower" if self.worse_by > 0 else "faster"
 
     def fails(self, percent: float) -> bool:
-        """Whether the change is worse than asked; an absolute number fails where it now misses its target."""
+        """Whether the change is worse than asked; an absolute number also where it met its target and now misses it."""
+        if self.before is not None and self.verdict == "missed" and replace(self.row, value=self.before.value).holds:
+            return True
         return self.verdict in ("slower", "missed") and self.worse_by > percent
 
 
@@ -415,7 +417,8 @@ def command(args: Sequence[str] | None = None) -> int:
     print(", ".join(f"{count} {word}" for word, count in counts.items()))
     failed = [] if given.fail_above is None else [change for change in changes if change.fails(given.fail_above)]
     for change in failed:
-        said = f"worse by {change.worse_by:.1f} %: {change.row.bench}: {change.row.name.strip()}"
+        what = f"worse by {change.worse_by:.1f} %" if change.worse_by > given.fail_above else "misses its target"
+        said = f"{what}: {change.row.bench}: {change.row.name.strip()}"
         print(textwrap.fill(said, WIDTH, subsequent_indent="  "))
     return 1 if failed else 0
 

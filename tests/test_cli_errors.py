@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +117,25 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
     "target nan": (_beside("--target", np.full(8, np.nan)), ["bad.npy", "nan", "sample 0", "Fix:"]),
     "text labels": (_beside("--labels", np.array(["a"] * 8)), ["bad.npy", "text", "Fix:"]),
 }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["pipe.npy", "pipe.csv", "pipe.h5", "pipe.parquet"])
+@pytest.mark.parametrize("where", ["predictions", "labels"])
+def test_a_named_pipe_is_refused_at_once(name: str, where: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.zeros((2, 5), dtype=np.uint8))
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    args = [str(pipe)] if where == "predictions" else [str(tmp_path / "p.npy"), "--labels", str(pipe)]
+    done = subprocess.run(
+        [sys.executable, "-m", "rashomon_core.cli", "measure", *args],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"{pipe}: this is a named pipe, which cannot be read in parts" in done.stderr
 
 
 @pytest.mark.parametrize("name", BAD)

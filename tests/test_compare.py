@@ -159,6 +159,16 @@ def test_seconds_fail_by_their_target_alone(files: dict[str, Path]) -> None:
     assert against(files, row("help", 0.50, "s", target=0.4, at_most=True), row("explains", 0.3, "s"), more=more) == 1
 
 
+@pytest.mark.parametrize(("before", "now"), [(0.39, 0.41), (0.399, 0.401)])
+def test_seconds_that_just_miss_a_target_they_held_fail(
+    files: dict[str, Path], before: float, now: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(files, row("help", before, "s", target=0.4, at_most=True))
+    assert against(files, row("help", now, "s", target=0.4, at_most=True), more=("--fail-above", "10")) == 1
+    assert "misses its target: " in capsys.readouterr().out
+    assert against(files, row("help", now, "s", target=0.4, at_most=True)) == 0
+
+
 def test_new_gone_and_missed_from_the_start_do_not_fail(files: dict[str, Path]) -> None:
     keep(files, row("gone", 1.0), row("slow", 100.0, "MB", target=96.0, at_most=True))
     now = (row("new", 1.0), row("slow", 100.0, "MB", target=96.0, at_most=True))

@@ -117,6 +117,16 @@ def test_pieces_cover_a_tile_in_whole_groups(along: int) -> None:
             assert not across or piece.stop - piece.start <= 512
 
 
+def test_a_chunk_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, scores(5, 9000, 2), "zarr3")
+    chunk = sorted(p for p in Path(path).rglob("*") if p.is_file() and p.name != "zarr.json")[1]
+    with open(chunk, "ab") as file:
+        file.write(bytes(8))
+    with pytest.raises(rc.InvalidInputError, match="has 120008 bytes, and 120000 are") as raised:
+        rc.open_predictions(path)
+    assert str(chunk) in str(raised.value)
+
+
 def test_scores_with_missing_chunks_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, scores(5, 9000, 2), "zarr3")
     chunks = sorted(p for p in Path(path).rglob("*") if p.is_file() and p.name != "zarr.json")

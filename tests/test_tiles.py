@@ -270,6 +270,41 @@ def test_ctrl_c_in_a_profile_leaves_a_process_that_ends() -> None:
     assert (done.stdout, done.stderr) == ("stopped []\n", "")
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to threads")
+def test_ctrl_c_between_any_two_steps_leaves_no_thread_waiting() -> None:
+    code = """
+        import faulthandler, os, random, signal, sys, threading, time
+        from rashomon_core import tiles
+        draw = random.Random(4)
+        faulthandler.dump_traceback_later(50, exit=True)
+        wanted = threading.Semaphore(0)
+        def interrupt():
+            while True:
+                wanted.acquire()
+                time.sleep(draw.random() * 1e-3)
+                os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=interrupt, daemon=True).start()
+        stopped = 0
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            try:
+                wanted.release()
+                for _ in range(50):
+                    tiles.run(range(5), lambda task, scratch: sum(range(20)), lambda task, found: None, threads=3)
+                time.sleep(0.01)
+            except KeyboardInterrupt:
+                stopped += 1
+            left = [thread for thread in threading.enumerate() if thread.name.startswith("rashomon-core")]
+            assert left == [], left
+        assert stopped > 100, stopped
+        print("no thread is left")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "no thread is left\n"), done.stderr
+
+
 # --- progress ---------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,6 @@ import re
 import signal
 import sys
 import tempfile
-import threading
 import time
 import uuid
 import warnings
@@ -162,24 +161,16 @@ def _deaf_children() -> Iterator[None]:
 
     A Ctrl-C that comes meanwhile is raised at the end.
     """
-    caught: list[Any] = []
-    main = threading.current_thread() is threading.main_thread()
-    own = signal.getsignal(signal.SIGINT)
-    if main and callable(own):
-        signal.signal(signal.SIGINT, lambda *what: caught.append(what))
-    masks = hasattr(signal, "pthread_sigmask")
-    if masks:
-        resource_tracker.ensure_running()  # it would let the signal in again when it starts
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
+    with tiles.no_interrupts():
+        masks = hasattr(signal, "pthread_sigmask")
         if masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if main and callable(own):
-            signal.signal(signal.SIGINT, own)
-    if caught and callable(own):
-        own(*caught[0])
+            resource_tracker.ensure_running()  # it would let the signal in again when it starts
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            if masks:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _close(client: Any) -> None:

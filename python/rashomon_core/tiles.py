@@ -10,7 +10,9 @@ import contextlib
 import itertools
 import math
 import os
+import queue
 import re
+import signal
 import sys
 import threading
 import time
@@ -33,6 +35,7 @@ __all__ = [
     "SpillArray",
     "default_memory",
     "default_threads",
+    "no_interrupts",
     "parse_memory",
     "parse_threads",
     "plan",
@@ -169,99 +172,124 @@ def run(
             progress(label, i + 1, total, count)
 
 
+@contextlib.contextmanager
+def no_interrupts() -> Iterator[None]:
+    """Put Ctrl-C and an end by SIGTERM off to the end of the block, which is short.
+
+    A thread that is started then may wait forever, and one that is waited for counts as ended while it runs.
+    """
+    own: dict[signal.Signals, Callable[..., Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(handler := signal.getsignal(number)):
+                own[number] = handler
+    caught: list[Any] = []
+    try:
+        for number in own:
+            signal.signal(number, lambda *what: caught.append(what))
+        yield
+    finally:
+        for number in own:
+            signal.signal(number, own[number])
+    for what in caught[:1]:
+        own[signal.Signals(what[0])](*what)
+
+
 class _Crew(Generic[T, R]):
     """Threads that take tasks in their order, at most ``ahead`` before the first whose result was not asked for.
 
     The thread that asks works too while its result is not there: with as many threads as processors, one that only
-    waited would have to push another from a processor to be told.
+    waited would have to push another from a processor to be told. They speak through queues: Ctrl-C in the middle of
+    a condition of Python would leave its lock taken, and everyone waiting for it.
     """
 
     def __init__(self, tasks: Sequence[T], work: Callable[[T, Scratch], R], ahead: int) -> None:
         self.tasks, self.work, self.ahead = tasks, work, ahead
-        self.changed = threading.Condition()
         self.scratch = Scratch()
-        self.taken = self.asked = 0
-        self.stopped = False
+        self.count = 0  # tasks that were offered
+        self.offers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self.done: queue.SimpleQueue[tuple[int, R | None, BaseException | None]] = queue.SimpleQueue()
         self.found: dict[int, tuple[R | None, BaseException | None]] = {}
+        self.failed = len(tasks)  # what comes behind a task that failed is not begun
+        self.stopped = False
 
     @contextlib.contextmanager
     def helped_by(self, threads: int) -> Iterator[None]:
         """Have more threads work for the block; they have ended after it."""
         prefix = f"rashomon-core-{next(_pools)}_"
         try:
-            for k in range(threads):
-                threading.Thread(target=self._help, name=f"{prefix}{k}").start()
+            if threads > 0:
+                with no_interrupts():
+                    for k in range(threads):
+                        threading.Thread(target=self._help, name=f"{prefix}{k}").start()
             yield
         finally:
-            self._end(prefix)
+            self._end(prefix, threads)
 
-    def _end(self, prefix: str) -> None:
+    def _end(self, prefix: str, threads: int) -> None:
         """Wait for the threads, also when Ctrl-C comes right then, or came while one was started."""
-        interrupted = False
+        interrupted: BaseException | None = None
         while True:
             try:
-                with self.changed:
+                with no_interrupts():
                     self.stopped = True
-                    self.changed.notify_all()
-                for thread in threading.enumerate():
-                    if thread.name.startswith(prefix):
-                        with contextlib.suppress(RuntimeError):  # not quite started: it stops by itself
-                            thread.join()
+                    for _ in range(threads):
+                        self.offers.put(None)
+                    for thread in threading.enumerate():
+                        if thread.name.startswith(prefix):
+                            with contextlib.suppress(RuntimeError):  # another signal came before it was started
+                                thread.join()
                 break
-            except KeyboardInterrupt:
-                interrupted = True
-        if interrupted:
-            raise KeyboardInterrupt
+            except BaseException as raised:  # Ctrl-C, or what the handler of another signal raises
+                interrupted = raised
+        if interrupted is not None:
+            raise interrupted
 
     def result(self, i: int) -> R:
         """Return what task i gave, or raise what it raised; to be called for one after the other."""
-        while True:
-            with self.changed:
-                self.asked = i
-                self.changed.notify_all()
-                while i not in self.found and not self._free():
-                    self.changed.wait()
-                if i in self.found:
-                    value, error = self.found.pop(i)
-                    break
-                k = self._take()
-            self._do(k, self.scratch)
+        while self.count < min(len(self.tasks), i + self.ahead):
+            self.offers.put(self.count)
+            self.count += 1
+        while i not in self.found:
+            while not self.done.empty():
+                self._take_in()
+            if i not in self.found:
+                try:
+                    k = self.offers.get_nowait()
+                except queue.Empty:  # another is at it
+                    self._take_in()
+                else:
+                    assert k is not None
+                    self._do(k, self.scratch)
+        value, error = self.found.pop(i)
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # it knows this frame
         return value  # type: ignore[return-value]
 
-    def _free(self) -> bool:
-        return not self.stopped and self.taken < min(len(self.tasks), self.asked + self.ahead)
-
-    def _take(self) -> int:
-        self.taken += 1
-        return self.taken - 1
+    def _take_in(self) -> None:
+        k, value, error = self.done.get()
+        self.found[k] = value, error
 
     def _do(self, k: int, scratch: Scratch) -> None:
         value: R | None = None
         error: BaseException | None = None
         try:
-            value = self.work(self.tasks[k], scratch)
+            if k < self.failed:
+                value = self.work(self.tasks[k], scratch)
         except BaseException as raised:
             if scratch is self.scratch and not isinstance(raised, Exception):
                 raise  # Ctrl-C
-            error = raised
+            error, self.failed = raised, min(self.failed, k)
         finally:
             scratch.hold(None)
-        with self.changed:
-            self.found[k] = value, error
-            self.stopped |= error is not None
-            self.changed.notify_all()
+        self.done.put((k, value, error))
 
     def _help(self) -> None:
         scratch = Scratch()
-        while True:
-            with self.changed:
-                while not self._free():
-                    if self.stopped or self.taken == len(self.tasks):
-                        return
-                    self.changed.wait()
-                k = self._take()
+        while (k := self.offers.get()) is not None and not self.stopped:
             self._do(k, scratch)
 
 

@@ -48,6 +48,8 @@ def zarr_reader(array: Any, path: str) -> ChunkFiles | SlicedReader:
             "write with config={'write_empty_chunks': True}",
         )
     plain = not missing and _plain(array)
+    if plain:
+        files.require_size(np.dtype(array.dtype).itemsize)
     return ChunkFiles(files, np.dtype(array.dtype), path) if plain else ZarrReader(array, path, files)
 
 
@@ -116,6 +118,18 @@ class _ChunkNames:
     def missing(self) -> list[str]:
         """Return the names of the chunks that have no file."""
         return [self._name(c) for c in product(*map(range, self.grid)) if not os.path.exists(self.file(c))]
+
+    def require_size(self, itemsize: int) -> None:
+        """Refuse a plain chunk that holds more than the numbers of a chunk; a shorter one shows when it is read."""
+        size = math.prod(self.size) * itemsize
+        for place in product(*map(range, self.grid)):
+            found = os.path.getsize(self.file(place))
+            if found > size:
+                raise InvalidInputError(
+                    f"the chunk has {found} bytes, and {size} are what its array says",
+                    file=self.file(place),
+                    fix="the chunk belongs to another array, or was damaged; write the array again",
+                )
 
     def samples(self, axis: int) -> list[tuple[str, int]]:
         """Return the files that are there, with the first sample of each, samples being an axis."""

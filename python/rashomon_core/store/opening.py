@@ -13,7 +13,7 @@ from rashomon_core.predictions import Kind, Predictions, canonical_axes
 from .arrays import CONTAINERS, choose, entries, is_zarr, natural_key, npy_reader
 from .convert import Converted, predictions_table, require_no_axes
 from .folders import folder_models, is_pattern, stack
-from .raw import make_source
+from .raw import make_source, require_seekable
 from .tables import TABLES, open_table
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "SUPPORTED", "open_predictions"]
@@ -91,6 +91,8 @@ def open_predictions(
         suffix, folder = ".zarr", False
     if not (folder or pattern) and not os.path.exists(name):
         raise InvalidInputError("the file does not exist", file=name, fix="check the path")
+    if not pattern:
+        require_seekable(name)
     container = not (folder or pattern) and suffix in CONTAINERS
     if (key is not None or key_per_model) and not container:
         option = "key" if key is not None else "key_per_model"

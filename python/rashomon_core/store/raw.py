@@ -11,6 +11,7 @@ import contextlib
 import io
 import math
 import os
+import stat
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ __all__ = [
     "StackReader",
     "bfloat16_to_float32",
     "make_source",
+    "require_seekable",
 ]
 
 Array = npt.NDArray[Any]
@@ -55,6 +57,14 @@ SLICE_BYTES = 4 << 20
 _LOCAL = threading.local()
 _SEEK_LOCK = threading.Lock()
 _UNSIGNED: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
+
+
+def require_seekable(path: str) -> None:
+    """Refuse a pipe or a device: opening one may wait for ever, and nothing can be read at a stated place of it."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        what = "a named pipe" if stat.S_ISFIFO(mode) else "no regular file"
+        raise InvalidInputError(f"this is {what}, which cannot be read in parts", file=path, fix="write it to a file")
 
 
 def open_descriptor(path: str) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rashomon_core.errors import InvalidInputError, UsageError
 
 from .arrays import CONTAINERS, choose, entries, is_zarr, load, npy_reader
-from .raw import Reader, SlicedReader
+from .raw import Reader, SlicedReader, require_seekable
 from .tables import TABLES, Column, Table, ids_of, numbers, open_table, token_type
 
 __all__ = ["open_vector"]
@@ -60,6 +60,7 @@ def open_vector(
         suffix = ".zarr"
     if not os.path.exists(file):
         raise InvalidInputError(f"the file of the {name} does not exist", file=file, fix="check the path")
+    require_seekable(file)
     if suffix in TABLES:
         if key is not None:
             raise UsageError(f"{file}: key is for files that hold several named arrays; use column for tables")

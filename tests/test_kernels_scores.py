@@ -569,7 +569,7 @@ def test_probabilities_of_a_block_are_those_of_the_pass(
 ) -> None:
     p = make_problem(seed, 2, 11, columns, dtype, kind=kind, renormalize=renormalize)
     expected = Expected(p).probs.astype(np.float64).reshape(2, 11, columns)
-    for got in on_each_isa(lambda: _scores.probabilities(p.scores, kind, renormalize)):
+    for got in on_each_isa(lambda: _encode.probabilities(p.scores, kind, renormalize)):
         assert_array_equal(got, expected)
 
 

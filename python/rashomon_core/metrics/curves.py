@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core import _decisions, _scores
+from rashomon_core import _decisions, _encode, _sums
 from rashomon_core.curve_results import EpsilonCurves
 from rashomon_core.errors import UsageError
 from rashomon_core.group_results import FAIRNESS
@@ -494,7 +494,7 @@ def _widths(view: Predictions, order: Array, sizes: Array, w: Array | None, thre
         for m in kept.tolist():
             for k in order[done:m].tolist():
                 block = read_block(view, slice(k, k + 1), rows, scratch, cut)
-                scores: Any = block if plain else _scores.probabilities(block, view.kind, view.renormalize)
+                scores: Any = block if plain else _encode.probabilities(block, view.kind, view.renormalize)
                 scores = scores.reshape(shape)
                 if done == 0 and k == order[0]:
                     low[...] = high[...] = scores
@@ -502,7 +502,7 @@ def _widths(view: Predictions, order: Array, sizes: Array, w: Array | None, thre
                     np.minimum(low, scores, out=low)
                     np.maximum(high, scores, out=high)
             done = m
-            parts.append(_scores.block_totals(high.astype(np.float64) - low, own))
+            parts.append(_sums.block_totals(high.astype(np.float64) - low, own))
         return np.stack(parts, axis=1)
 
     def merge(task: tuple[int, int], totals: Array) -> None:

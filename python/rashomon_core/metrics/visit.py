@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core import _decisions, _encode, _scores
+from rashomon_core import _decisions, _encode, _scores, _sums
 from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.predictions import MAX_CLASSES, Predictions
 from rashomon_core.resuming import Column, Keeper, of_array, of_spilled, run_kept
@@ -169,7 +169,7 @@ def total(values: Array, weights: Array | None = None, start: float = 0.0) -> fl
     ``start``: the sum of the blocks before, when values come in pieces.
     """
     result = start
-    for part in _scores.block_totals(np.ascontiguousarray(values, dtype=np.float64), weights).tolist():
+    for part in _sums.block_totals(np.ascontiguousarray(values, dtype=np.float64), weights).tolist():
         result += part
     return result
 

@@ -34,6 +34,8 @@ ORDER = (
     "resuming",
     "workers",
     "jit",
+    "metrics.sums",
+    "metrics.planes",
     "metrics.channel",
     "metrics.pairs",
     "metrics.visit",

@@ -26,7 +26,7 @@ from variants import SMALL, bits, everywhere, streamed
 
 import rashomon_core as rc
 from rashomon_core import jit
-from rashomon_core.metrics.visit import total
+from rashomon_core.metrics.sums import total
 
 pytest.importorskip("numba", reason="losses of the user's own need Numba, an optional library")
 

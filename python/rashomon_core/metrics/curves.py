@@ -38,7 +38,9 @@ from .channel import CapacityRule
 from .decisions import with_classes
 from .groups import cell_count, group_rates, rates_of
 from .pairs import farthest_by_rank
-from .visit import NO_REFERENCE, Reference, Request, encode_vector, total, visit
+from .planes import encode_vector
+from .sums import total
+from .visit import NO_REFERENCE, Reference, Request, visit
 
 __all__ = ["CurvePlan", "curve_inputs", "decisions_of", "epsilon_curves", "epsilon_curves_of", "growth"]
 

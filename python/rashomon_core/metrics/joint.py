@@ -25,7 +25,7 @@ from rashomon_core.vectors import as_score_view, as_weights
 
 from .capacity import complain
 from .channel import STATUS, CapacityRule
-from .visit import total
+from .sums import total
 
 __all__ = ["joint_capacity"]
 

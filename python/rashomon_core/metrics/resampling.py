@@ -21,10 +21,11 @@ from rashomon_core.vectors import target_rows
 
 from . import sets
 from .decisions import rate_from_squares
+from .planes import encode_vector, mask_words
 from .replicates import Replicates, interval_of
 from .resampled_groups import of_fairness, of_multiplicity
 from .summary import LEVELS
-from .visit import Visit, column_of, encode_vector, mask_words, squares_of
+from .visit import Visit, column_of, squares_of
 
 __all__ = ["Resampling"]
 

@@ -17,7 +17,8 @@ from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import BLOCK, Scratch, parse_memory, parse_threads, plan, read_block, run
 from rashomon_core.vectors import Target, as_decisions, as_score_view, as_target, as_weights, target_rows
 
-from .visit import Request, Visit, share, total, total_of, visit
+from .sums import share, total, total_of
+from .visit import Request, Visit, visit
 
 __all__ = [
     "cross_entropy",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import naive
+import naive_groups
 import numpy as np
 import pytest
 import strategies
@@ -284,7 +285,7 @@ def test_cells_count_the_confusions_of_groups(
     labels = strategies.make_labels(seed, n_models, n, n_classes, "uniform").astype(dtype)
     y, groups = rng.integers(0, min(n_classes, 3), n), rng.integers(0, n_groups, n)
     names = np.unique(groups)
-    confusion = naive.group_confusion(labels, y, groups, n_classes)
+    confusion = naive_groups.group_confusion(labels, y, groups, n_classes)
     codes = (np.searchsorted(names, groups) * n_classes + y).astype(np.int32)
     used = np.unique(codes)  # cells that occur; the rest would be empty masks
     expected = confusion.reshape(n_models, -1, n_classes)[:, used]

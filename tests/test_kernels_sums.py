@@ -10,9 +10,10 @@ import pytest
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels import assert_same_bits, on_each_isa
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
-from test_kernels_scores import assert_same_bits, block_totals, in_order, log, on_each_isa
+from pass_oracle import block_totals, in_order, log
 
 from rashomon_core import _cpu, _scores, _sums
 

@@ -34,7 +34,7 @@ DIRECTIVES = {
 CSRC = "rashomon_core/csrc"
 HEADERS = sorted(f"{CSRC}/{name}" for name in os.listdir(CSRC) if name.endswith(".h"))
 # Only _cpu carries compiled leaves; the other modules reach them through its function table.
-NAMES = ["_cpu", "_encode", "_decisions", "_scores", "_capacity", "_files"]
+NAMES = ["_cpu", "_encode", "_decisions", "_scores", "_sums", "_capacity", "_files"]
 SOURCES = {name: [f"{CSRC}/dispatch.c"] if name == "_cpu" else [] for name in NAMES}
 
 setup(

@@ -114,3 +114,7 @@ cdef extern from "dispatch.h" nogil:
         void (*gaps_f64)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
 
 cdef const rc_table *leaves() except NULL
+
+
+cdef inline Py_ssize_t least(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if a < b else b

@@ -8,17 +8,13 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 
 import numpy as np
 
-from rashomon_core._cpu cimport RC_BATCH, RC_BLOCK, RC_FEW, RC_GROUP, RC_TALLY, leaves, rc_fold, rc_table
+from rashomon_core._cpu cimport RC_BATCH, RC_BLOCK, RC_FEW, RC_GROUP, RC_TALLY, least, leaves, rc_fold, rc_table
 
 BLOCK = RC_BLOCK
 #: Groups that models are walked through together.
 TALLY = RC_TALLY
 #: About so many votes, and words of counters, are held at a time: they stay near the processor.
 cdef Py_ssize_t _VOTES = 1 << 13, _COUNTER_WORDS = 1 << 13
-
-
-cdef inline Py_ssize_t _least(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return a if a < b else b
 
 
 cdef int _check_rows(object planes) except -1:
@@ -56,16 +52,16 @@ def pair_counts(left, right, out, symmetric: bool = False) -> None:
     with nogil:
         g = 0
         while g < G:
-            m = _least(chunk, G - g)
+            m = least(chunk, G - g)
             for j0 in range(0, B, 64):
-                j1 = _least(j0 + 64, B)
+                j1 = least(j0 + 64, B)
                 if half:
                     rows = j1
                 for i in range(0, rows, 4):
                     first = i if half and i > j0 else j0
                     for j in range(first, j1, 4):
-                        t.pair_counts(&a[i, g, 0, 0], left_row, _least(4, A - i), &b[j, g, 0, 0], right_row,
-                                      _least(4, B - j), m, P, &o[i, j], ldo)
+                        t.pair_counts(&a[i, g, 0, 0], left_row, least(4, A - i), &b[j, g, 0, 0], right_row,
+                                      least(4, B - j), m, P, &o[i, j], ldo)
             g += m
         if half:
             for i in range(A):
@@ -129,7 +125,7 @@ def pair_weighted(left, right, weights, out, symmetric: bool = False) -> None:
                 total = o[i, j]
                 g = 0
                 while g < G:
-                    m = _least(RC_BLOCK // RC_GROUP, G - g)
+                    m = least(RC_BLOCK // RC_GROUP, G - g)
                     for l in range(8):
                         lanes[l] = 0
                     t.versus_weighted(&a[i, g, 0, 0], &b[j, g, 0, 0], m, P, NULL, &w[g * RC_GROUP], lanes)
@@ -160,7 +156,7 @@ def first_differing(planes, order, reference, ranks) -> None:
             to[i] = <int32_t>M
         g = 0
         while g < G and M:
-            n = _least(RC_TALLY, G - g)
+            n = least(RC_TALLY, G - g)
             seen[:, :] = 0
             for k in range(M):
                 t.first_differing(&a[o[k], g, 0, 0], &r[g, 0, 0], n, P, &seen[0, 0], <int32_t>k, &to[g * RC_GROUP])
@@ -187,23 +183,23 @@ def tally(planes, order, n_classes: int, out) -> None:
     while M >> bits:
         bits += 1
     # counters of few classes, or votes of many, stay in the caches
-    cdef Py_ssize_t step = _least(RC_TALLY, 1 + (_COUNTER_WORDS // (8 * C * bits) if few else _VOTES // (RC_GROUP * C)))
+    cdef Py_ssize_t step = least(RC_TALLY, 1 + (_COUNTER_WORDS // (8 * C * bits) if few else _VOTES // (RC_GROUP * C)))
     counts = np.zeros((step * C * bits if few else bits * RC_TALLY) * 8 + 8, dtype=np.uint64)
     cdef uint64_t[::1] counters = counts[-counts.ctypes.data // 8 % 8 :]  # whole lines of the cache
     cdef int32_t[::1] votes = np.zeros(1 if few else step * RC_GROUP * C, dtype=np.int32)
     with nogil:
         g = 0
         while g < G:
-            n = _least(step, G - g)
+            n = least(step, G - g)
             counters[:] = 0
             votes[:] = 0
             used = 0
             k = 0
             while few and k < M:
-                K = _least(RC_BATCH, M - k)
+                K = least(RC_BATCH, M - k)
                 for i in range(K):
                     own[i] = &a[o[k + i], g, 0, 0]
-                    following[i] = &a[o[_least(k + K + i, M - 1)], g, 0, 0]
+                    following[i] = &a[o[least(k + K + i, M - 1)], g, 0, 0]
                 t.tally_few(own, following if k + K < M else NULL, K, k, n, P, C, bits, &counters[0], &to[k])
                 k += K
             for k in range(0 if few else M):
@@ -307,7 +303,7 @@ def cell_weights(decisions, codes, weights, out) -> None:
         for k in range(M):
             i = 0
             while i < N:
-                stop = _least(i + RC_BLOCK, N)
+                stop = least(i + RC_BLOCK, N)
                 part[:, :] = 0
                 while i < stop:
                     part[code[i], d[k, i]] += w[i]

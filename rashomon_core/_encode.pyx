@@ -1,7 +1,7 @@
-"""Scores to decisions, decisions to bit planes, and the checks of values, one scan each.
+"""Scores to probabilities and decisions, decisions to bit planes, and the checks of values, one scan each.
 
 Arguments are checked arrays (predictions.py): C-contiguous rows, native byte order. Every function releases the
-GIL. Outputs are allocated by the caller.
+GIL. Bit planes and narrowed labels are written to arrays of the caller.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
@@ -75,6 +75,23 @@ cdef int row_check(int kind, bint renormalize) noexcept nogil:
     if kind == RC_PROBA:
         return RC_CHECK_NONNEGATIVE if renormalize else RC_CHECK_PROBA
     return RC_CHECK_LOG if kind == RC_LOG_PROBA else RC_CHECK_FINITE
+
+
+def probabilities(block, kind: str, renormalize: bool):
+    """Return a checked block (M, N, C) or (M, N) of any kind as float64 probabilities (M, N, columns)."""
+    cdef const rc_table *t = leaves()
+    cdef Py_ssize_t M = block.shape[0], N = block.shape[1], C = 1 if block.ndim == 2 else block.shape[2], k
+    cdef int code = KIND_CODES[kind], again = renormalize
+    x = np.ascontiguousarray(block, dtype=np.float64).reshape(M, N, C)
+    if code == RC_PROBA and not again:
+        return x
+    out = np.empty((M, N, C))
+    cdef const double[:, :, ::1] s = x
+    cdef double[:, :, ::1] o = out
+    with nogil:
+        for k in range(M):
+            t.transform_f64(&s[k, 0, 0], N, C, code, again, 1.0, &o[k, 0, 0])
+    return out
 
 
 def encode(decisions, planes) -> None:

@@ -15,12 +15,12 @@ import numpy as np
 
 from rashomon_core._cpu cimport (
     RC_BLOCK, RC_CHECK_FINITE, RC_CHECK_LOG, RC_CHECK_NONE, RC_CHECK_NONNEGATIVE, RC_CHECK_PROBA, RC_CUT_ABOVE,
-    RC_CUT_FROM, RC_CUT_NONE, RC_GROUP, RC_LOG_PROBA, RC_LOGITS, RC_PROBA, RC_U8, leaves, rc_bounds, rc_cell32, rc_cell64, rc_fold, rc_rule, rc_table,
+    RC_CUT_FROM, RC_CUT_NONE, RC_GROUP, RC_LOG_PROBA, RC_LOGITS, RC_PROBA, RC_U8, least, leaves, rc_bounds, rc_cell32,
+    rc_cell64, rc_fold, rc_rule, rc_table,
 )
 
 from rashomon_core._encode import KIND_CODES, group_count, plane_count, type_code
 
-BLOCK = RC_BLOCK
 LOSSES = ("log_loss", "total_variation", "cross_entropy")
 #: Scores of one model in a strip: the accumulators of a strip (24 bytes a score) stay in the second-level cache.
 STRIP_SCORES = 8192
@@ -32,10 +32,6 @@ STRIP_MODELS = 8
 PAGED_MODELS = 6
 #: Up to this many classes votes are counted by comparing vectors, beyond it one by one.
 VOTE_CLASSES = 64
-
-
-cdef inline Py_ssize_t _least(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return a if a < b else b
 
 
 cdef void *_data(object array) except? NULL:
@@ -246,7 +242,7 @@ cdef class TilePass:
         for k in range(m):
             i = 0
             while i < n:
-                w = _least(strip, n - i)
+                w = least(strip, n - i)
                 if self.planes != NULL:
                     p = self.planes + (m0 + k) * self.plane_stride + (n0 + i) // RC_GROUP * self.P * 8
                 if t.planes_u8(labels + k * stride + i, w, self.n_classes, self.P, p) >= 0:
@@ -277,15 +273,15 @@ cdef class TilePass:
         cdef Py_ssize_t i = 0, w, p, pw, k0, kk, ahead
         while i < n:
             # a strip ends where a block of sums ends, wherever the strips before it began
-            w = _least(_least(strip, n - i), RC_BLOCK - (n0 + i) % RC_BLOCK)
+            w = least(least(strip, n - i), RC_BLOCK - (n0 + i) % RC_BLOCK)
             k0 = 0
             if grouped:
                 self._open(t, cells, C, n0 + i, w, m0)
                 while k0 < m:
-                    kk = _least(K, m - k0)
+                    kk = least(K, m - k0)
                     p = 0
                     while p < w:
-                        pw = _least(piece, w - p)
+                        pw = least(piece, w - p)
                         if p + pw < w:  # the next piece; else the first of the next models, or of the next strip
                             ahead = k0 * stride + (i + p + pw) * C
                         elif k0 + kk < m:
@@ -304,11 +300,11 @@ cdef class TilePass:
             else:
                 p = 0
                 while p < w:
-                    pw = _least(piece, w - p)
+                    pw = least(piece, w - p)
                     k0 = 0
                     self._open(t, cells, C, n0 + i + p, pw, m0)
                     while k0 < m:
-                        kk = _least(K, m - k0)
+                        kk = least(K, m - k0)
                         if not self._piece(t, data, stride, C, itemsize, type, half, double_in, convert, strip, piece,
                                            fs, ds, ls, d8, d16, i + p, pw, p, k0, kk, k0,
                                            (k0 + kk) * stride + (i + p) * C if k0 + kk < m else -1, m0, n0,
@@ -546,120 +542,6 @@ cdef class TilePass:
                         self.loss_lanes[at * 8 + l] = 0
 
 
-def block_totals(values, weights=None):
-    """Return the (weighted) totals of float64 values over blocks of 4,096 samples; add them in order.
-
-    ``values``: (N,) or (N, D), contiguous; one total per block and column. A weight of 0 adds nothing.
-    """
-    cdef const rc_table *t = leaves()
-    cdef Py_ssize_t n = values.shape[0], b, j, l, w, D
-    flat = values.reshape(n, -1)
-    D = flat.shape[1]
-    blocks = (n + RC_BLOCK - 1) // RC_BLOCK  # C division: it truncates
-    out = np.zeros((blocks, D))
-    cdef double[:, ::1] o = out
-    cdef const double[::1] x
-    cdef const double[::1] wt
-    cdef const double *wp
-    cdef double lanes[8]
-    if weights is not None:
-        wt = weights
-    for j in range(D):
-        column = np.ascontiguousarray(flat[:, j])
-        x = column
-        with nogil:
-            for b in range((n + RC_BLOCK - 1) // RC_BLOCK):
-                w = _least(RC_BLOCK, n - b * RC_BLOCK)
-                for l in range(8):
-                    lanes[l] = 0
-                wp = NULL if weights is None else &wt[b * RC_BLOCK]
-                t.sum_lanes(&x[b * RC_BLOCK], wp, w, lanes)
-                o[b, j] = rc_fold(lanes)
-    return out.reshape(blocks, *values.shape[1:])
-
-
-def products(rows, weights, out) -> None:
-    """Write to ``out[b, j, r]`` the sum over the samples of block b (4,096) of ``rows[j, i] * weights[r, i]``.
-
-    Parameters
-    ----------
-    rows : (D, n) float64, rows contiguous, finite;  weights : (R, n) uint8 or float64;  out : (blocks, D, R) float64
-        Every sum runs over the samples in order, so that it is the same bits whatever else is computed with it.
-    """
-    cdef const rc_table *t = leaves()
-    cdef const double[:, ::1] x = rows
-    cdef double[:, :, ::1] o = out
-    cdef Py_ssize_t D = x.shape[0], n = x.shape[1], R = weights.shape[0], b, i, j, l, r, s, w, blocks = o.shape[0]
-    cdef const uint8_t[:, ::1] counts
-    cdef const double[:, ::1] floats
-    cdef bint whole = weights.dtype == np.uint8
-    cdef double[:, ::1] panel = np.zeros((RC_BLOCK, 8))
-    cdef double[:, ::1] part = np.zeros((4, 8))
-    if whole:
-        counts = weights
-    else:
-        floats = weights
-    with nogil:
-        for b in range(blocks):
-            s = b * RC_BLOCK
-            w = _least(RC_BLOCK, n - s)
-            for r in range(0, R, 8):
-                for l in range(8):  # columns behind the last one repeat it
-                    j = _least(r + l, R - 1)
-                    if whole:
-                        for i in range(w):
-                            panel[i, l] = <double>counts[j, s + i]
-                    else:
-                        for i in range(w):
-                            panel[i, l] = floats[j, s + i]
-                for j in range(0, D, 4):
-                    t.products(&x[j, s], n, _least(4, D - j), &panel[0, 0], w, &part[0, 0], 8)
-                    for i in range(_least(4, D - j)):
-                        for l in range(_least(8, R - r)):
-                            o[b, j + i, r + l] = part[i, l]
-
-
-def row_entropies(rows):
-    """Return sum_c t log t in nats for each row of an (N, C) float64 array, 0 log 0 = 0, from the library's log."""
-    cdef const rc_table *t = leaves()
-    cdef const double[:, ::1] x = rows
-    cdef Py_ssize_t n = x.shape[0], C = x.shape[1], i, c
-    logs, out = np.empty((n, C)), np.empty(n)
-    cdef double[:, ::1] lg = logs
-    cdef double[::1] o = out
-    cdef double total
-    if n == 0:
-        return out
-    with nogil:
-        t.log_array(&x[0, 0], n * C, &lg[0, 0])
-        for i in range(n):
-            total = 0
-            for c in range(C):
-                if x[i, c] != 0:
-                    total += x[i, c] * lg[i, c]
-            o[i] = total
-    return out
-
-
-def count_at_least(scores, reference, double delta):
-    """Return the (M, N) uint8 flags of |s - r| >= delta.
-
-    ``scores`` (M, N) and ``reference`` (N,) are float64, contiguous.
-    """
-    cdef const double[:, ::1] s = scores
-    cdef const double[::1] r = reference
-    cdef Py_ssize_t M = s.shape[0], N = s.shape[1], k, i
-    hits = np.zeros((M, N), dtype=np.uint8)
-    cdef uint8_t[:, ::1] h = hits
-    cdef double d
-    with nogil:
-        for k in range(M):
-            for i in range(N):
-                d = s[k, i] - r[i]
-                h[k, i] = (d if d >= 0 else -d) >= delta
-    return hits
-
-
 def read_peak(x) -> float:
     """Return the largest of a float32 vector: what reading its memory costs, the anchor of the benches."""
     cdef const rc_table *t = leaves()
@@ -669,20 +551,3 @@ def read_peak(x) -> float:
     with nogil:
         top = t.read_peak(&v[0], n)
     return top
-
-
-def probabilities(block, kind: str, renormalize: bool):
-    """Return a checked block (M, N, C) or (M, N) of any kind as float64 probabilities (M, N, columns)."""
-    cdef const rc_table *t = leaves()
-    cdef Py_ssize_t M = block.shape[0], N = block.shape[1], C = 1 if block.ndim == 2 else block.shape[2], k
-    cdef int code = KIND_CODES[kind], again = renormalize
-    x = np.ascontiguousarray(block, dtype=np.float64).reshape(M, N, C)
-    if code == RC_PROBA and not again:
-        return x
-    out = np.empty((M, N, C))
-    cdef const double[:, :, ::1] s = x
-    cdef double[:, :, ::1] o = out
-    with nogil:
-        for k in range(M):
-            t.transform_f64(&s[k, 0, 0], N, C, code, again, 1.0, &o[k, 0, 0])
-    return out

@@ -143,17 +143,17 @@ def check_fairness(found: dict[str, Any], p: Problem, positive: int, thresholds:
     assert p.groups is not None
     names = sorted(set(p.groups.tolist()))
     assert found["groups"] == names
-    metrics = naive.FAIRNESS if p.y is not None else {"demographic_parity": ()}
+    metrics = naive_groups.FAIRNESS if p.y is not None else {"demographic_parity": ()}
     assert set(found) == {"groups", "by_group"} | {f"{m}_{form}" for m in metrics for form in ("difference", "ratio")}
     for metric in metrics:
         for form, function, over in (
-            ("difference", naive.fairness_difference, naive.gap),
-            ("ratio", naive.fairness_ratio, naive.ratio),
+            ("difference", naive_groups.fairness_difference, naive_groups.gap),
+            ("ratio", naive_groups.fairness_ratio, naive_groups.ratio),
         ):
 
             def of(d: Array, metric: str = metric, function: Any = function, over: Any = over) -> Array:
                 if metric == "accuracy" and p.n_classes > 2:  # the plain accuracy, not one class against the rest
-                    return np.array([over(r) for r in naive.group_accuracy(d, p.y, p.groups, p.w).tolist()])
+                    return np.array([over(r) for r in naive_groups.group_accuracy(d, p.y, p.groups, p.w).tolist()])
                 return function(d, p.y, p.groups, metric, p.n_classes, positive, False, p.w)
 
             entry, values = found[f"{metric}_{form}"], of(p.decisions)
@@ -190,17 +190,17 @@ def check_pair(found: dict[str, Any], p: Problem, d: Array, metric: str, form: s
     """The named rate of the named class has its extremes in the named groups, and makes the gap."""
     assert p.groups is not None
     if metric == "accuracy" and p.n_classes > 2:
-        rates = naive.group_accuracy(d[None], p.y, p.groups, p.w)[0]
+        rates = naive_groups.group_accuracy(d[None], p.y, p.groups, p.w)[0]
     else:
         cls = positive if p.n_classes == 2 else found["class"]
-        rates = naive.group_rates(d[None], p.y, p.groups, cls, p.w)[found["rate"]][0]
-    assert found["rate"] in naive.FAIRNESS[metric]
+        rates = naive_groups.group_rates(d[None], p.y, p.groups, cls, p.w)[found["rate"]][0]
+    assert found["rate"] in naive_groups.FAIRNESS[metric]
     names = sorted(set(p.groups.tolist()))
     for key, value in (("smallest", rates.min()), ("largest", rates.max())):
         assert rates[names.index(found[key]["group"])] == pytest.approx(value, **NEAR)
         assert found[key]["value"] == pytest.approx(value, **NEAR)
     low, high = found["smallest"]["value"], found["largest"]["value"]
-    function = naive.fairness_difference if form == "difference" else naive.fairness_ratio
+    function = naive_groups.fairness_difference if form == "difference" else naive_groups.fairness_ratio
     gap = function(d[None], p.y, p.groups, metric, p.n_classes, positive, False, p.w)[0]
     assert (high - low if form == "difference" else low / high) == pytest.approx(gap, **NEAR)
 
@@ -211,9 +211,9 @@ def check_by_group(found: dict[str, Any], p: Problem, positive: int) -> None:
     assert list(found) == names
     rates: dict[str, Array] = {}
     if p.n_classes == 2:
-        rates = naive.group_rates(p.decisions, p.y, p.groups, positive, p.w)
+        rates = naive_groups.group_rates(p.decisions, p.y, p.groups, positive, p.w)
     elif p.y is not None:
-        rates = {"accuracy": naive.group_accuracy(p.decisions, p.y, p.groups, p.w)}
+        rates = {"accuracy": naive_groups.group_accuracy(p.decisions, p.y, p.groups, p.w)}
     for g, name in enumerate(names):
         assert found[name]["n"] == int((p.groups == name).sum())
         assert found[name]["share"] == pytest.approx(naive.share((p.groups == name).tolist(), p.w), **NEAR)
@@ -256,7 +256,7 @@ def check_groups(found: dict[str, Any], p: Problem, reference: Array | None, ddo
     for metric in MULTIPLICITY:
         gaps = found["groups"]["gaps"][metric]
         inside_all = [naive_groups.mean_inside(values.get(metric), p.groups, name, p.w) for name in groups]
-        for form, over in (("difference", naive.gap), ("ratio", naive.ratio)):
+        for form, over in (("difference", naive_groups.gap), ("ratio", naive_groups.ratio)):
             wanted = over(inside_all)
             assert gaps[form] == (None if math.isnan(wanted) else pytest.approx(wanted, **NEAR))
         assert ("reason" in gaps) == (gaps["difference"] is None or gaps["ratio"] is None)

@@ -1,8 +1,9 @@
-"""What the tests of the report share: a measured set as material, and names that want out of every context."""
+"""What the tests of the report share: a measured set as material, names that want out of every context, a reader."""
 
 from __future__ import annotations
 
 import warnings
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,30 @@ def drawn(seed: int, models: int, samples: int, classes: int = 2) -> dict[str, A
         "y": (truth + rng.normal(size=(samples, classes))).argmax(axis=1),
         "groups": rng.choice(["b", "a", "c"], samples, p=[0.5, 0.3, 0.2]),
     }
+
+
+class Reader(HTMLParser):
+    """Elements, their attributes, and the text outside of scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self.inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.inside = tag if tag in ("script", "style") else ""
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "script":
+            self.scripts[-1] += data
+        elif not self.inside:
+            self.text += data

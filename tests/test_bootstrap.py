@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from variants import SMALL, streamed
 
 import rashomon_core as rc
-from rashomon_core import _encode, _scores
+from rashomon_core import _encode, _sums
 from rashomon_core.metrics.replicates import interval_of
 
 Array = NDArray[Any]
@@ -359,12 +359,12 @@ def test_products(isa: str, seed: int, shape: tuple[int, int, int]) -> None:
     D, n, R = shape
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(D, n))
-    blocks = -(-n // _scores.BLOCK)
+    blocks = -(-n // _sums.BLOCK)
     for weights in (rng.integers(0, 9, (R, n), dtype=np.uint8), rng.exponential(size=(R, n))):
         out = np.full((blocks, D, R), np.nan)
-        _scores.products(rows, weights, out)
+        _sums.products(rows, weights, out)
         for b in range(blocks):
-            part = slice(b * _scores.BLOCK, (b + 1) * _scores.BLOCK)
+            part = slice(b * _sums.BLOCK, (b + 1) * _sums.BLOCK)
             for j in {0, D - 1}:
                 for r in {0, R - 1}:
                     in_order = np.add.accumulate(rows[j, part] * weights[r, part])[-1]

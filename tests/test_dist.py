@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = os.environ.get("RASHOMON_CORE_DIST")
-COMPILED = ("_cpu", "_encode", "_decisions", "_scores", "_capacity", "_files")
+COMPILED = ("_cpu", "_encode", "_decisions", "_scores", "_sums", "_capacity", "_files")
 SOURCES = (".pyx", ".pxd", ".pxi", ".c", ".h", ".cpp", ".hpp", ".o", ".a")
 BUILT = (".so", ".pyd", ".pyc", ".o", ".a", ".dylib", ".dll")
 #: Tracked files that no build and no test of the package needs.

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import naive
+import naive_groups
 import numpy as np
 import pytest
 import strategies
@@ -42,7 +43,7 @@ def problems(max_classes: int = 6) -> st.SearchStrategy[strategies.LabelProblem]
 def test_confusion_counts(isa: str, problem: strategies.LabelProblem) -> None:
     labels, y, groups, C = problem.labels, problem.y, problem.groups, problem.n_classes
     rates = everywhere(rc.group_rates, labels, y, groups, n_classes=C, missing="group")
-    expected = naive.group_confusion(labels, y, named(groups), C)
+    expected = naive_groups.group_confusion(labels, y, named(groups), C)
     assert rates.counts.dtype == np.int64
     assert_array_equal(rates.counts, expected)
     assert rates.n_classes == C
@@ -57,14 +58,14 @@ def test_rates(isa: str, problem: strategies.LabelProblem) -> None:
     labels, y, groups, C, w = problem.labels, problem.y, problem.groups, problem.n_classes, problem.weights
     rates = everywhere(rc.group_rates, labels, y, groups, n_classes=C, missing="group", sample_weight=w)
     for c in range(C):
-        expected = naive.group_rates(labels, y, named(groups), c, w)
-        for name in naive.RATES:
+        expected = naive_groups.group_rates(labels, y, named(groups), c, w)
+        for name in naive_groups.RATES:
             ours = rates.rate(name, c)
             assert_allclose(ours, expected[name], **CLOSE)  # NaN in the same places
             assert np.nanmax(ours, initial=0) <= 1
-    assert_allclose(rates.accuracy, naive.group_accuracy(labels, y, named(groups), w), **CLOSE)
+    assert_allclose(rates.accuracy, naive_groups.group_accuracy(labels, y, named(groups), w), **CLOSE)
     selected = rc.group_rates(labels, None, groups, n_classes=C, missing="group", sample_weight=w, positive=C - 1)
-    expected = naive.group_rates(labels, None, named(groups), C - 1, w)["selection_rate"]
+    expected = naive_groups.group_rates(labels, None, named(groups), C - 1, w)["selection_rate"]
     assert_allclose(selected.selection_rate, expected, **CLOSE)
 
 
@@ -74,8 +75,8 @@ def test_fairness_metrics(isa: str, problem: strategies.LabelProblem, skip: bool
     labels, y, groups, C, w = problem.labels, problem.y, problem.groups, problem.n_classes, problem.weights
     positive = 0 if C > 2 else 1
     rates = rc.group_rates(labels, y, groups, n_classes=C, missing="group", sample_weight=w, positive=positive)
-    for name in naive.FAIRNESS:
-        for form, oracle in (("difference", naive.fairness_difference), ("ratio", naive.fairness_ratio)):
+    for name in naive_groups.FAIRNESS:
+        for form, oracle in (("difference", naive_groups.fairness_difference), ("ratio", naive_groups.fairness_ratio)):
             ours = getattr(rates, form)(name, skip_undefined=skip)
             expected = oracle(labels, y, named(groups), name, C, positive, skip, w)
             assert_allclose(ours, expected, rtol=1e-11, atol=1e-12)
@@ -209,7 +210,7 @@ def test_intersections_are_the_combinations_that_occur(isa: str) -> None:
     columns[columns[:, 0] == 1, 1] = 0
     labels = strategies.make_labels(1, 5, 2000, 2, "near")
     rates = everywhere(rc.group_rates, labels, labels[0], columns)
-    codes, found = naive.group_codes(columns)
+    codes, found = naive_groups.group_codes(columns)
     assert rates.groups == tuple(f"g0={a}, g1={b}, g2={c}" for a, b, c in found)
     assert len(found) == 5 * 9 + 9
     one = rc.group_rates(labels, labels[0], [str(c).zfill(2) for c in codes])

@@ -18,7 +18,7 @@ import pytest
 import rashomon_core as rc
 
 PACKAGE = Path(str(rc.__file__)).parent
-COMPILED = ("_cpu", "_encode", "_decisions", "_scores", "_capacity")
+COMPILED = ("_cpu", "_encode", "_decisions", "_scores", "_sums", "_capacity")
 #: Each module imports only what stands above it, or in its own room.
 ORDER = (
     "errors",
@@ -34,6 +34,8 @@ ORDER = (
     "resuming",
     "workers",
     "jit",
+    "metrics.sums",
+    "metrics.planes",
     "metrics.channel",
     "metrics.pairs",
     "metrics.visit",

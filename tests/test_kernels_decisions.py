@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import naive
+import naive_groups
 import numpy as np
 import pytest
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels import on_each_isa, to_planes, to_words
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from rashomon_core import _cpu, _decisions, _encode
+from rashomon_core import _decisions, _encode
 
 Array = NDArray[Any]
 quick = settings(deadline=None, max_examples=30)
-
-
-def on_each_isa(run: Callable[[], Any]) -> list[Any]:
-    """Run once on every instruction set of this machine."""
-    before = _cpu.isa_active()
-    results = []
-    try:
-        for name in _cpu.isa_available():
-            _cpu.isa_select(name)
-            results.append(run())
-    finally:
-        _cpu.isa_select(before)
-    return results
-
-
-def to_planes(labels: Array, n_classes: int) -> NDArray[np.uint64]:
-    """Bit planes (M, groups, P, 8); test_kernels_encode.py holds the encoder to its definition."""
-    decisions = np.ascontiguousarray(labels, dtype=np.uint8 if n_classes <= 256 else np.uint16)
-    models, n = decisions.shape
-    shape = (models, _encode.group_count(n), _encode.plane_count(n_classes), 8)
-    out = np.empty(shape, dtype=np.uint64)
-    _encode.encode(decisions, out)
-    return out
-
-
-def to_words(flags: Array) -> NDArray[np.uint64]:
-    """Words (..., groups, 8) of flags (..., N)."""
-    planes = to_planes(flags.reshape(-1, flags.shape[-1]), 2)
-    return np.ascontiguousarray(planes[:, :, 0, :]).reshape(*flags.shape[:-1], -1, 8)
 
 
 def block_totals(x: Array) -> Array:
@@ -284,7 +256,7 @@ def test_cells_count_the_confusions_of_groups(
     labels = strategies.make_labels(seed, n_models, n, n_classes, "uniform").astype(dtype)
     y, groups = rng.integers(0, min(n_classes, 3), n), rng.integers(0, n_groups, n)
     names = np.unique(groups)
-    confusion = naive.group_confusion(labels, y, groups, n_classes)
+    confusion = naive_groups.group_confusion(labels, y, groups, n_classes)
     codes = (np.searchsorted(names, groups) * n_classes + y).astype(np.int32)
     used = np.unique(codes)  # cells that occur; the rest would be empty masks
     expected = confusion.reshape(n_models, -1, n_classes)[:, used]

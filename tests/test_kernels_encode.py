@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import strategies
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from kernels import on_each_isa
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
@@ -20,19 +20,6 @@ from rashomon_core import _cpu, _encode, _scores
 
 Array = NDArray[Any]
 quick = settings(deadline=None, max_examples=40)
-
-
-def on_each_isa(run: Callable[[], Any]) -> list[Any]:
-    """Run once on every instruction set of this machine."""
-    before = _cpu.isa_active()
-    results = []
-    try:
-        for name in _cpu.isa_available():
-            _cpu.isa_select(name)
-            results.append(run())
-    finally:
-        _cpu.isa_select(before)
-    return results
 
 
 def bits(array: Array) -> Array:

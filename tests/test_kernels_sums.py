@@ -10,11 +10,12 @@ import pytest
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels import assert_same_bits, on_each_isa
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
-from test_kernels_scores import assert_same_bits, block_totals, in_order, log, on_each_isa
+from pass_oracle import block_totals, in_order, log
 
-from rashomon_core import _cpu, _scores
+from rashomon_core import _cpu, _scores, _sums
 
 Array = NDArray[Any]
 quick = settings(deadline=None, max_examples=40)
@@ -39,7 +40,7 @@ def test_block_totals_have_fixed_lanes(n: int, columns: int, data: st.DataObject
     if w is not None:
         values[w == 0] = np.inf  # takes no part
     expected = np.moveaxis(block_totals(np.moveaxis(values, 0, -1), w), -1, 0)
-    results = on_each_isa(lambda: _scores.block_totals(values, w))
+    results = on_each_isa(lambda: _sums.block_totals(values, w))
     for got in results:
         assert_same_bits(got, np.ascontiguousarray(expected))
     if not columns:
@@ -54,7 +55,7 @@ def test_row_entropies(n: int, columns: int, seed: int) -> None:
     rows = strategies.make_rows(np.random.default_rng(seed), "mixed", 1, n, columns)[0]
     with np.errstate(invalid="ignore"):
         expected = in_order(np.where(rows == 0, 0.0, rows * log(rows)))
-    for got in on_each_isa(lambda: _scores.row_entropies(rows)):
+    for got in on_each_isa(lambda: _sums.row_entropies(rows)):
         assert_array_equal(got, expected)
     if n:
         own = [-naive.cross_entropy(row[None, None], row[None])[0] for row in rows]
@@ -70,7 +71,7 @@ def test_row_entropies(n: int, columns: int, seed: int) -> None:
 def test_count_at_least_marks_moves_of_delta(scores: Array, delta: float, seed: int) -> None:
     s = scores.astype(np.float64)
     r = s[np.random.default_rng(seed).integers(len(s))]
-    hits = _scores.count_at_least(s, r, delta)
+    hits = _sums.count_at_least(s, r, delta)
     assert hits.shape == s.shape
     assert hits.any(axis=0).mean() == pytest.approx(naive.delta_ambiguity(s, r, delta))
     assert hits.mean(axis=1).max() == pytest.approx(naive.delta_discrepancy(s, r, delta))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import naive
+import naive_groups
 import numpy as np
 import pytest
 import strategies
@@ -140,7 +141,7 @@ def test_chosen_metrics(metrics: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "thresholds"),
     [
-        (0.7, {f"{m}_ratio": 0.7 for m in naive.FAIRNESS}),
+        (0.7, {f"{m}_ratio": 0.7 for m in naive_groups.FAIRNESS}),
         ({"accuracy_difference": 0.1, "equalized_odds_ratio": 0.5}, None),
         ({"demographic_parity_ratio": 0.99}, None),
     ],

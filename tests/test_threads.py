@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 
 import rashomon_core as rc
-from rashomon_core import _decisions, _encode, _scores
+from rashomon_core import _decisions, _encode, _sums
 
 Array = npt.NDArray[Any]
 MODELS, SAMPLES, CLASSES = 19, 1100, 3
@@ -247,14 +247,14 @@ def test_kernels_write_only_what_is_theirs(shared: dict[str, Array]) -> None:
     both = np.zeros_like(planes)
     counts = np.zeros((MODELS, MODELS), dtype=np.int64)
     values = np.random.default_rng(1).random(9000)
-    total = _scores.block_totals(values).tobytes()
+    total = _sums.block_totals(values).tobytes()
 
     def run(i: int) -> None:
         rows = slice(i, None, THREADS)
         for k in range(MODELS)[rows]:
             _encode.encode(labels[k : k + 1], both[k : k + 1])
             _decisions.pair_counts(planes[k : k + 1], planes, counts[k : k + 1])
-            assert _scores.block_totals(values).tobytes() == total
+            assert _sums.block_totals(values).tobytes() == total
 
     at_once(run)
     assert np.array_equal(both, planes)

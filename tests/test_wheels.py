@@ -66,7 +66,7 @@ def test_modules_declare_that_they_need_no_gil() -> None:
     raise AssertionError("setup.py has no DIRECTIVES")
 
 
-@pytest.mark.parametrize("name", ["_cpu", "_encode", "_decisions", "_scores", "_capacity", "_files"])
+@pytest.mark.parametrize("name", ["_cpu", "_encode", "_decisions", "_scores", "_sums", "_capacity", "_files"])
 def test_generated_code_has_the_slot(name: str) -> None:
     generated = ROOT / "build" / "cython" / "rashomon_core" / f"{name}.c"
     if not generated.is_file():

@@ -21,7 +21,8 @@ from .metrics.decisions import rate_from_squares
 from .metrics.overview import Overview
 from .metrics.pairs import farthest_in, mirrored, sums_of_pairs
 from .metrics.scores import delta_share, delta_totals, positive_scores
-from .metrics.visit import Request, share, total, visit
+from .metrics.sums import share, total
+from .metrics.visit import Request, visit
 from .predictions import Kind, Predictions
 from .settings import Settings, Shape, saved_settings, settings_of
 from .store.checkpoints import read_arrays, write_arrays

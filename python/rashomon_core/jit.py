@@ -19,7 +19,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from . import _encode, _scores
+from . import _encode, _sums
 from .errors import InvalidInputError, MissingDependencyError, UsageError
 from .naming import find_object
 from .tiles import BLOCK, Scratch, parse_memory, parse_threads, plan, read_block, run
@@ -340,9 +340,9 @@ class _Reading:
                 if self.out is not None:
                     self.out[m0 + k : m0 + k + len(some), rows] = values
                 else:
-                    parts.append(_scores.block_totals(values.T, weights))
+                    parts.append(_sums.block_totals(values.T, weights))
         totals = np.concatenate(parts, axis=1) if parts else np.empty((0, 0))
-        return totals, np.empty(0) if weights is None else _scores.block_totals(weights)
+        return totals, np.empty(0) if weights is None else _sums.block_totals(weights)
 
     def fill(self, rows: Array, labels: Array, values: Array, scratch: Scratch) -> None:
         """Write the losses of all samples of one model, or of a few models with few samples."""
@@ -371,7 +371,7 @@ class _Reading:
         if self.plain:
             return rows
         given = rows.reshape(1, -1) if view.columns == 1 else rows[None]
-        converted: Array = _scores.probabilities(given, view.kind, view.renormalize)[0]
+        converted: Array = _encode.probabilities(given, view.kind, view.renormalize)[0]
         return converted
 
     # -- what went wrong

@@ -13,7 +13,9 @@ from .errors import UsageError
 from .inputs import Inputs
 from .jit import SampleLoss
 from .metrics import sets
-from .metrics.visit import Reference, Request, Visit, encode_vector, total, visit
+from .metrics.planes import encode_vector
+from .metrics.sums import total
+from .metrics.visit import Reference, Request, Visit, visit
 from .vectors import as_losses
 
 __all__ = ["LOSS_NAMES", "Membership", "select_members"]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .errors import UsageError
 from .metrics.decisions import decision_planes
 from .metrics.pairs import pair_blocks, pair_matrix
-from .metrics.visit import total
+from .metrics.sums import total
 from .store.matrices import writing_matrix
 from .tiles import parse_memory, parse_threads
 from .vectors import as_label_view, as_weights

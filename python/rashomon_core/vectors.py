@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _scores
+from . import _encode
 from .errors import InvalidInputError, LabelTypeError, UsageError
 from .predictions import MAX_CLASSES, Predictions, _to_numpy
 
@@ -224,7 +224,7 @@ def _converted(target: Predictions, view: Predictions, threshold: float | None) 
         )
     target.validate()
     raw = target.to_array()
-    p = _scores.probabilities(raw, target.kind, target.renormalize)[0]
+    p = _encode.probabilities(raw, target.kind, target.renormalize)[0]
     if target.columns > 1:  # the order of raw scores, which rounding of their probabilities may tie
         decisions = decide_vector(raw[0] if threshold is None else p, threshold)
         return Target(decisions, np.ascontiguousarray(p))

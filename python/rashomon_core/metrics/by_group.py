@@ -20,7 +20,8 @@ from rashomon_core.vectors import Groups, as_reference
 
 from .channel import CapacityRule
 from .decisions import rate_from_squares
-from .visit import CHUNK, NO_REFERENCE, Reference, Request, Visit, column_of, squares_of, visit
+from .sums import CHUNK
+from .visit import NO_REFERENCE, Reference, Request, Visit, column_of, squares_of, visit
 
 __all__ = ["multiplicity_by_group", "multiplicity_of"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core import _capacity, _encode, _scores
+from rashomon_core import _capacity, _encode
 from rashomon_core.errors import InvalidInputError, UsageError
 from rashomon_core.predictions import Predictions
 from rashomon_core.resuming import Column, Keeper, of_array, of_spilled, run_kept
@@ -261,7 +261,7 @@ class ChannelSolver:
         view = self.view
         if view.kind == "proba" and not view.renormalize and part.ndim == 3:
             return np.ascontiguousarray(part, dtype=np.float32 if part.dtype.itemsize < 4 else part.dtype)
-        scores: Array = _scores.probabilities(part, view.kind, view.renormalize)
+        scores: Array = _encode.probabilities(part, view.kind, view.renormalize)
         if scores.shape[2] == 1:
             scores = np.concatenate([1.0 - scores, scores], axis=2)
         return scores

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core import _decisions, _scores
+from rashomon_core import _decisions, _encode, _sums
 from rashomon_core.curve_results import EpsilonCurves
 from rashomon_core.errors import UsageError
 from rashomon_core.group_results import FAIRNESS
@@ -38,7 +38,9 @@ from .channel import CapacityRule
 from .decisions import with_classes
 from .groups import cell_count, group_rates, rates_of
 from .pairs import farthest_by_rank
-from .visit import NO_REFERENCE, Reference, Request, encode_vector, total, visit
+from .planes import encode_vector
+from .sums import total
+from .visit import NO_REFERENCE, Reference, Request, visit
 
 __all__ = ["CurvePlan", "curve_inputs", "decisions_of", "epsilon_curves", "epsilon_curves_of", "growth"]
 
@@ -494,7 +496,7 @@ def _widths(view: Predictions, order: Array, sizes: Array, w: Array | None, thre
         for m in kept.tolist():
             for k in order[done:m].tolist():
                 block = read_block(view, slice(k, k + 1), rows, scratch, cut)
-                scores: Any = block if plain else _scores.probabilities(block, view.kind, view.renormalize)
+                scores: Any = block if plain else _encode.probabilities(block, view.kind, view.renormalize)
                 scores = scores.reshape(shape)
                 if done == 0 and k == order[0]:
                     low[...] = high[...] = scores
@@ -502,7 +504,7 @@ def _widths(view: Predictions, order: Array, sizes: Array, w: Array | None, thre
                     np.minimum(low, scores, out=low)
                     np.maximum(high, scores, out=high)
             done = m
-            parts.append(_scores.block_totals(high.astype(np.float64) - low, own))
+            parts.append(_sums.block_totals(high.astype(np.float64) - low, own))
         return np.stack(parts, axis=1)
 
     def merge(task: tuple[int, int], totals: Array) -> None:

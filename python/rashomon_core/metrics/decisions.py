@@ -17,7 +17,8 @@ from rashomon_core.tiles import SpillArray, parse_memory, parse_threads
 from rashomon_core.vectors import as_decisions, as_label_view, as_score_view, as_weights
 
 from .pairs import farthest_pair
-from .visit import Reference, Request, count_of, settle_classes, share, total, visit
+from .sums import count_of, share, total
+from .visit import Reference, Request, settle_classes, visit
 
 __all__ = [
     "ambiguity",

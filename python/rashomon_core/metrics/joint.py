@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core import _capacity, _scores
+from rashomon_core import _capacity, _encode
 from rashomon_core.errors import UsageError
 from rashomon_core.predictions import Predictions
 from rashomon_core.results import JointCapacity
@@ -25,7 +25,7 @@ from rashomon_core.vectors import as_score_view, as_weights
 
 from .capacity import complain
 from .channel import STATUS, CapacityRule
-from .visit import total
+from .sums import total
 
 __all__ = ["joint_capacity"]
 
@@ -119,7 +119,7 @@ class _Joint:
         """Return probabilities (M, n, C) in float64, rows summing to 1."""
         view = self.view
         block = read_block(view, slice(0, view.n_models), slice(*task), scratch)
-        s: Array = _scores.probabilities(block, view.kind, view.renormalize)
+        s: Array = _encode.probabilities(block, view.kind, view.renormalize)
         if s.shape[2] == 1:
             return np.concatenate([1.0 - s, s], axis=2)
         result: Array = s / s.sum(axis=2, keepdims=True)

@@ -20,7 +20,8 @@ from .decisions import rate_from_squares
 from .groups import fairness_over_set
 from .scores import divergence
 from .summary import CHUNK, describe
-from .visit import Visit, column_of, count_of, share, squares_of, total, total_of
+from .sums import count_of, share, total, total_of
+from .visit import Visit, column_of, squares_of
 
 __all__ = ["Overview", "extremes"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core import _decisions, _encode, _scores
+from rashomon_core import _decisions, _encode, _sums
 from rashomon_core.errors import UsageError
 from rashomon_core.inputs import Inputs
 from rashomon_core.tiles import BLOCK, GROUP, KEPT_PART, Scratch, SpillArray, run
@@ -233,7 +233,7 @@ class Replicates:
 
 def _block_sums(rows: Array, weights: Array) -> Array:
     totals = np.zeros((-(-rows.shape[1] // BLOCK), len(rows), len(weights)))
-    _scores.products(rows, np.ascontiguousarray(weights), totals)
+    _sums.products(rows, np.ascontiguousarray(weights), totals)
     result = np.zeros(totals.shape[1:])
     for block in totals:
         result += block

@@ -15,9 +15,11 @@ from rashomon_core.tiles import GROUP, KEPT_PART, Scratch, SpillArray, run
 
 from .by_group import readers
 from .groups import LEVELS, Gaps, group_rate_names, rates_of, threshold_of
+from .planes import mask_words
 from .replicates import Replicates
 from .summary import rank_of
-from .visit import CHUNK, Visit, mask_words
+from .sums import CHUNK
+from .visit import Visit
 
 __all__ = ["of_fairness", "of_multiplicity"]
 

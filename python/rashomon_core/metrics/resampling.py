@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core import _encode, _scores
+from rashomon_core import _encode, _sums
 from rashomon_core.inputs import Inputs
 from rashomon_core.tiles import BLOCK, KEPT_PART, Scratch, SpillArray, plan, read_block, run
 from rashomon_core.vectors import target_rows
 
 from . import sets
 from .decisions import rate_from_squares
+from .planes import encode_vector, mask_words
 from .replicates import Replicates, interval_of
 from .resampled_groups import of_fairness, of_multiplicity
 from .summary import LEVELS
-from .visit import Visit, column_of, encode_vector, mask_words, squares_of
+from .visit import Visit, column_of, squares_of
 
 __all__ = ["Resampling"]
 
@@ -286,10 +287,10 @@ class Resampling:
                 for name, values in _sample_losses(part, names, block, rows).items():
                     infinite = np.isinf(values)
                     totals = np.zeros((-(-values.shape[1] // BLOCK), len(values), R))
-                    _scores.products(np.where(infinite, 0.0, values), weights, totals)
+                    _sums.products(np.where(infinite, 0.0, values), weights, totals)
                     if infinite.any():
                         hits = np.zeros_like(totals)
-                        _scores.products(infinite.astype(np.float64), weights, hits)
+                        _sums.products(infinite.astype(np.float64), weights, hits)
                         totals[hits > 0] = np.inf
                     result[name].append(totals)
             return {name: np.concatenate(parts, axis=1) for name, parts in result.items()}
@@ -307,9 +308,7 @@ class Resampling:
             entropy = np.zeros(R)
             if part.target_scores is not None:
                 scores = part.target_scores
-                entropy = self.drawn.products(_scores.row_entropies(target_rows(scores, slice(0, len(scores))))[None])[
-                    0
-                ]
+                entropy = self.drawn.products(_sums.row_entropies(target_rows(scores, slice(0, len(scores))))[None])[0]
             losses["kl_divergence"] = _extremes(self.drawn.shares(sums["cross_entropy"] + entropy) / LN2)
 
 
@@ -322,7 +321,7 @@ def _extremes(values: Array) -> dict[str, Array]:
 def _sample_losses(part: Inputs, names: list[str], block: Array, rows: slice) -> dict[str, Array]:
     """Return the losses (m, S) of a block of scores, sample by sample."""
     view = part.view
-    probs = _scores.probabilities(block, view.kind, view.renormalize)
+    probs = _encode.probabilities(block, view.kind, view.renormalize)
     if probs.shape[2] == 1:
         probs = np.concatenate([1.0 - probs, probs], axis=2)
     found: dict[str, Array] = {}

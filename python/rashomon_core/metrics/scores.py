@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rashomon_core import _scores
+from rashomon_core import _encode, _sums
 from rashomon_core.errors import UsageError
 from rashomon_core.predictions import Predictions
 from rashomon_core.tiles import BLOCK, Scratch, parse_memory, parse_threads, plan, read_block, run
 from rashomon_core.vectors import Target, as_decisions, as_score_view, as_target, as_weights, target_rows
 
-from .visit import Request, Visit, share, total, total_of, visit
+from .sums import share, total, total_of
+from .visit import Request, Visit, visit
 
 __all__ = [
     "cross_entropy",
@@ -197,7 +198,7 @@ def divergence(mean_cross_entropy: Array, scores: Array | None, w: Array | None)
     """Return KL divergences in bits from mean cross-entropies in nats to the same target (None: it gave labels)."""
     if scores is None:  # one-hot rows have no entropy
         return mean_cross_entropy / LN2
-    negative_entropy = total_of(lambda rows: _scores.row_entropies(target_rows(scores, rows)), len(scores), w)
+    negative_entropy = total_of(lambda rows: _sums.row_entropies(target_rows(scores, rows)), len(scores), w)
     return (mean_cross_entropy + negative_entropy / (len(scores) if w is None else total(w))) / LN2
 
 
@@ -317,9 +318,9 @@ def delta_totals(
         for m0 in range(0, view.n_models, cut.models):
             models = slice(m0, min(m0 + cut.models, view.n_models))
             block = read_block(view, models, slice(start, stop), scratch, cut)
-            scores = np.ascontiguousarray(_scores.probabilities(block, view.kind, view.renormalize)[:, :, -1])
-            hits = _scores.count_at_least(scores, reference[start:stop], delta)
-            parts.append(_scores.block_totals(hits.T.astype(np.float64), None if w is None else w[start:stop]))
+            scores = np.ascontiguousarray(_encode.probabilities(block, view.kind, view.renormalize)[:, :, -1])
+            hits = _sums.count_at_least(scores, reference[start:stop], delta)
+            parts.append(_sums.block_totals(hits.T.astype(np.float64), None if w is None else w[start:stop]))
         return np.concatenate(parts, axis=1)
 
     run(cut.tiles, work, lambda _, totals: found.append(totals), threads=threads, label="measuring")

@@ -13,7 +13,8 @@ from rashomon_core.tiles import SpillArray
 from rashomon_core.vectors import as_label_view, as_losses, as_weights
 
 from .decisions import with_reference
-from .visit import Request, total, visit
+from .sums import total
+from .visit import Request, visit
 
 __all__ = [
     "pattern_count",

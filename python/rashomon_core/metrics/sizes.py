@@ -16,7 +16,8 @@ from rashomon_core.tiles import parse_memory, parse_threads
 from . import sets
 from .curves import CurvePlan, curve_inputs, decisions_of, epsilon_curves_of
 from .pairs import pair_matrix
-from .visit import NO_REFERENCE, Reference, Request, total, visit
+from .sums import total
+from .visit import NO_REFERENCE, Reference, Request, visit
 
 __all__ = ["curve_objects", "size_curves", "size_curves_of"]
 

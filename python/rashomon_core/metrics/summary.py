@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .visit import total
+from .sums import total
 
 __all__ = ["describe", "quantiles"]
 

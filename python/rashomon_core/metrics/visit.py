@@ -35,8 +35,9 @@ from rashomon_core.tiles import (
 from rashomon_core.vectors import target_rows
 
 from .channel import CapacityRule, ChannelSolver
+from .planes import encode_vector, mask_words, unpack_words
 
-__all__ = ["LOSSES", "Reference", "Request", "Visit", "column_of", "encode_vector", "share", "total", "visit"]
+__all__ = ["LOSSES", "Reference", "Request", "Visit", "column_of", "squares_of", "visit"]
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -45,8 +46,6 @@ FIRST = 1 << 20
 LOSSES = _scores.LOSSES
 #: Up to this many (cell, class) pairs cells are counted by masks.
 MASKED_CELLS = 384
-#: Samples of a per-sample array that are summarised together; a multiple of the 4,096 of a block.
-CHUNK = 1 << 16
 #: Why a metric against a reference is null.
 NO_REFERENCE = "no reference: give a target, or reference='labels', a model id or an array"
 #: Bytes of group counts that are kept whatever the budget.
@@ -139,57 +138,6 @@ class Visit:
     blocks: dict[str, Array] = field(default_factory=dict)
 
 
-def encode_vector(decisions: Array, n_classes: int) -> Array:
-    """Return the bit planes (G, P, 8) of (N,) decisions."""
-    n = len(decisions)
-    planes = np.empty((1, _encode.group_count(n), _encode.plane_count(n_classes), 8), dtype=np.uint64)
-    narrow = np.empty((1, n), dtype=np.uint8 if n_classes <= 256 else np.uint16)
-    narrow[0] = decisions
-    _encode.encode(narrow, planes)
-    result: Array = planes[0]
-    return result
-
-
-def mask_words(mask: Array) -> Array:
-    """Return the words (G, 8) of a boolean vector; bits behind the last sample are 0."""
-    words = np.empty((1, _encode.group_count(len(mask)), 1, 8), dtype=np.uint64)
-    _encode.encode(np.ascontiguousarray(mask, dtype=np.uint8)[None], words)
-    return words[0, :, 0, :]
-
-
-def unpack_words(words: Array, n: int) -> Array:
-    """Return the boolean vector (n,) of words (G, 8)."""
-    bits = np.unpackbits(words.astype("<u8", copy=False).view(np.uint8).reshape(-1), bitorder="little", count=n)
-    return bits.view(bool)
-
-
-def total(values: Array, weights: Array | None = None, start: float = 0.0) -> float:
-    """Return the (weighted) sum over samples: blocks of 4,096, eight lanes, a fixed tree, blocks in order.
-
-    ``start``: the sum of the blocks before, when values come in pieces.
-    """
-    result = start
-    for part in _scores.block_totals(np.ascontiguousarray(values, dtype=np.float64), weights).tolist():
-        result += part
-    return result
-
-
-def total_of(read: Callable[[slice], Array], n: int, weights: Array | None = None) -> float:
-    """Return :func:`total` of n values that are made in pieces; the bits are the same."""
-    result = 0.0
-    for i in range(0, n, CHUNK):
-        rows = slice(i, min(i + CHUNK, n))
-        result = total(read(rows), None if weights is None else weights[rows], result)
-    return result
-
-
-def count_of(read: Callable[[slice], Array], n: int, weights: Array | None = None) -> float:
-    """Return the number (exact) or weight of true flags that are made in pieces."""
-    if weights is None:
-        return sum(int(np.count_nonzero(read(slice(i, min(i + CHUNK, n))))) for i in range(0, n, CHUNK))
-    return total_of(lambda rows: read(rows).astype(np.float64), n, weights)
-
-
 def squares_of(found: Visit, rows: slice) -> Array:
     """Return the sums of squared votes of some samples, wherever they are kept."""
     assert found.vote_squares is not None
@@ -202,13 +150,6 @@ def column_of(array: SpillArray, c: int, start: int, stop: int) -> Array:
     if array.in_memory:
         return np.asarray(array.array()[start:stop, c])
     return np.asarray(array.read(slice(c, c + 1), slice(start, stop))[0])
-
-
-def share(flags: Array, weights: Array | None = None) -> float:
-    """Return the (weighted) share of true flags; without weights an exact count over N."""
-    if weights is None:
-        return int(np.count_nonzero(flags)) / len(flags)
-    return count_of(lambda rows: flags[rows], len(flags), weights) / total(weights)
 
 
 def visit(

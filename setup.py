@@ -14,6 +14,8 @@ from setuptools import Extension, setup
 DEBUG = os.environ.get("RASHOMON_CORE_DEBUG", "0") not in ("", "0")
 PORTABLE = os.environ.get("RASHOMON_CORE_PORTABLE", "0") not in ("", "0")
 LIMITED_COMPILER = sys.platform == "win32"
+# Each kind of build has a folder of its own: what another left behind would be taken for this one's.
+BASE = "build" + "/debug" * DEBUG + "/portable" * PORTABLE
 
 if LIMITED_COMPILER:
     FLAGS = ["/O2", "/fp:precise"]
@@ -51,7 +53,7 @@ setup(
             for name, extra in SOURCES.items()
         ],
         compiler_directives=DIRECTIVES,
-        build_dir="build/cython",
+        build_dir=f"{BASE}/cython",
     ),
-    options={"build_ext": {"parallel": os.cpu_count() or 1}},
+    options={"build": {"build_base": BASE}, "build_ext": {"parallel": os.cpu_count() or 1}},
 )

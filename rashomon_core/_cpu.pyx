@@ -5,6 +5,16 @@ import os
 cdef extern from "dispatch.h" nogil:
     const rc_table *const *rc_tables()
 
+cdef extern from * nogil:
+    """
+    #ifdef NDEBUG
+    #define RC_CHECKED 0
+    #else
+    #define RC_CHECKED 1
+    #endif
+    """
+    int RC_CHECKED
+
 cdef const rc_table *_active = NULL
 
 
@@ -29,6 +39,11 @@ def isa_available() -> tuple[str, ...]:
         names.append(tables[i].name.decode())
         i += 1
     return tuple(names)
+
+
+def is_debug_build() -> bool:
+    """Return whether bounds checks and C assertions were compiled in (``RASHOMON_CORE_DEBUG=1``)."""
+    return RC_CHECKED != 0
 
 
 def isa_active() -> str:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # The kernels are quick but their oracle is not, and machines are shared: time is no reason to fail.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("default"), derandomize=True, max_examples=25)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, max_examples=15)
 # Loaded here and not in pytest_configure, so that --hypothesis-profile has the last word.
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 

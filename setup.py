@@ -21,7 +21,7 @@ if LIMITED_COMPILER:
     FLAGS = ["/O2", "/fp:precise"]
 else:
     # No fused multiply-add: results must be the same bits on every instruction set.
-    FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+    FLAGS = ["-O1" if DEBUG else "-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
     FLAGS += ["-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas", "-UNDEBUG" if DEBUG else "-DNDEBUG"]
 
 DIRECTIVES = {

@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -553,3 +554,34 @@ def test_local_workers_come_and_go(data: dict[str, Any], tmp_path: Path) -> None
     assert done.stderr == ""
     assert found["resources"]["threads"] == 1
     assert found["results"] == rc.profile(data["x"], metrics="pass").results()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_command_that_is_terminated_leaves_no_folder_and_no_process(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    with open(tmp_path / "p.npy", "wb") as file:  # 8 GB of zeros that take no room on the disk
+        np.lib.format.write_array_header_1_0(file, {"descr": "|i1", "fortran_order": False, "shape": (2000, 4_000_000)})
+        file.truncate(file.tell() + 2000 * 4_000_000)
+    code = "from rashomon_core.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "measure", str(tmp_path / "p.npy"), "--n-classes", "2", "--scheduler", "local:2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "tmp").glob("rashomon-core-dask-*/dask-scratch-space/worker-*")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, ""), err
+    assert err.splitlines()[-1] == "terminated"
+    assert list((tmp_path / "tmp").glob("rashomon-core-*")) == []
+    deadline = time.monotonic() + 10
+    while any(os.path.exists(f"/proc/{child}") for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

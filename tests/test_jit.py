@@ -6,6 +6,8 @@ Means of logarithms agree with the built-in ones to 1e-12 relative. Sums of squa
 from __future__ import annotations
 
 import math
+import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -534,3 +536,25 @@ def test_numba_is_loaded_when_a_loss_is_computed() -> None:
         "f.over(np.array([[.5, .5]]), [0, 1]); assert 'numba' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("loss", ["travels:good", "travels:plain"])
+def test_a_loss_travels_by_name(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "travels.py").write_text(
+        "import rashomon_core as rc\n"
+        "@rc.sample_loss\ndef good(scores, label):\n    return 1.0 - scores[label]\n"
+        "def plain(scores, label):\n    return 2.0 * scores[label]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = jit.find_loss(loss)
+    assert found is not None
+    code = "import pickle, sys; loss = pickle.load(sys.stdin.buffer); print(loss.name, loss([0.5, 0.75], 1))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps(found),
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=True,
+    )
+    assert done.stdout.decode().split() == [loss, str(found([0.5, 0.75], 1))]
+    monkeypatch.delitem(sys.modules, "travels")

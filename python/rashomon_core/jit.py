@@ -82,8 +82,11 @@ class SampleLoss:
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Travel to another process as the name it has in its module, else by its function; compiled there again."""
         module, name = self.function.__module__, self.function.__qualname__
-        if module != "__main__" and getattr(sys.modules.get(module), name, None) is self:
+        there = getattr(sys.modules.get(module), name, None)
+        if module != "__main__" and there is self:
             return name
+        if isinstance(there, SampleLoss) and there.function is self.function and module != "__main__":
+            return _renamed, (there, self.name)  # pickle finds no function under a name that a loss has
         return SampleLoss, (self.function, self.name)
 
     def __call__(self, scores: Array, label: int) -> Any:
@@ -233,6 +236,10 @@ def sample_loss(
     if function is None:
         return lambda given: SampleLoss(given, name)
     return SampleLoss(function, name)
+
+
+def _renamed(loss: SampleLoss, name: str) -> SampleLoss:
+    return SampleLoss(loss.function, name)
 
 
 def find_loss(spec: str) -> SampleLoss | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rashomon_core.report.document import Threshold
 
 EXIT_THRESHOLD, EXIT_INPUT, EXIT_UNCERTIFIED, EXIT_DEFECT, EXIT_INTERRUPTED = 1, 3, 4, 70, 130
+EXIT_TERMINATED = 128 + 15
 
 # --- options ------------------------------------------------------------------------------------------------
 
@@ -123,6 +125,27 @@ def command(quiet: bool) -> Iterator[Notes]:
         traceback.print_exc()
         say_error(f"error: this is a defect of rashomon-core, please report it: {type(error).__name__}: {error}")
         raise typer.Exit(EXIT_DEFECT) from None
+
+
+@contextlib.contextmanager
+def tidy_end() -> Iterator[None]:
+    """End by SIGTERM as by Ctrl-C: processes are ended and folders removed first."""
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        say_error("terminated")
+        raise SystemExit(EXIT_TERMINATED)
+
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def check_output(path: Path | None) -> None:

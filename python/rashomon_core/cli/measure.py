@@ -29,6 +29,7 @@ from .common import (
     finish,
     keep_inputs,
     print_human,
+    tidy_end,
 )
 
 if TYPE_CHECKING:
@@ -227,7 +228,8 @@ def measure(
                     from rashomon_core.distributed import profile_distributed
 
                     given = {name: value for name, value in given.items() if name not in ("loss", "selection")}
-                    measured = profile_distributed(preds, scheduler=scheduler, **given, **asked, **opening)
+                    with tidy_end():
+                        measured = profile_distributed(preds, scheduler=scheduler, **given, **asked, **opening)
                 else:
                     measured = profile(
                         view,

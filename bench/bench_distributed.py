@@ -55,7 +55,12 @@ def in_turn(path: Path, metrics: str) -> dict[str, Any]:
     view = rc.open_predictions(path)
     job = pieces.Job.of(view, pieces.Opening(str(path), ()), memory=512_000_000)
     empty = rc.MultiplicityAccumulator(
-        *view.shape[:2], view.n_classes, kind=view.kind, metrics=metrics, model_ids=view.model_ids
+        *view.shape[:2],
+        view.n_classes,
+        kind=view.kind,
+        metrics=metrics,
+        pairs=metrics == "all",
+        model_ids=view.model_ids,
     )
     plan = pieces.plan_tasks(view.shape, 4, pieces.whole_chunks(view))
     states = [pieces.measure_piece(job, empty, None, *piece) for piece in plan]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 import rashomon_core as rc
 from rashomon_core import tiles
-from rashomon_core.store import arrays, windows
+from rashomon_core.store import arrays, chunks, windows
 
 Array = NDArray[Any]
 mapped = pytest.mark.skipif(not windows.supported(), reason="this system maps no files under control")
@@ -436,8 +437,6 @@ def test_a_folder_of_many_files_opens_by_its_headers(tmp_path: Path, monkeypatch
 def test_packed_chunks_are_decoded_once_per_pass(
     form: str, width: int, models: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rashomon_core.store import chunks
-
     path = write(tmp_path, scores(12, 21_000, 2), form)
     decoded: list[Any] = []
     read = chunks.ZarrReader._decoded
@@ -491,6 +490,23 @@ def test_packed_chunks_of_any_codec(codec: str, tmp_path: Path) -> None:
     for models, samples in ((slice(0, 7), slice(0, 4500)), (slice(2, 5), slice(990, 3010)), (slice(6, 7), slice(4, 5))):
         np.testing.assert_array_equal(view.source.read(models, samples), array[models, samples])
     assert numbers(view) == numbers(rc.Predictions.from_array(array))
+
+
+@pytest.mark.parametrize("place", ["compressor", "filters"])
+def test_a_codec_that_unpickles_is_refused(place: str, tmp_path: Path) -> None:
+    array, trace = scores(7, 4500, 3), tmp_path / "trace"
+    path = Path(write_packed(tmp_path, array, "v2 zstd"))
+    facts = json.loads((path / ".zarray").read_text())
+    codec = {"id": "pickle", "protocol": 5}
+    facts |= {"compressor": codec} if place == "compressor" else {"compressor": None, "filters": [codec]}
+    (path / ".zarray").write_text(json.dumps(facts))
+    for chunk in path.glob("[0-9]*"):
+        chunk.write_bytes(f"cos\nmkdir\n(V{trace}\ntR.".encode())
+    with pytest.raises(rc.InvalidInputError):
+        rc.profile(rc.open_predictions(path), metrics="pass")
+    assert not trace.exists()
+    stated = SimpleNamespace(dtype="f4", chunks=(1,), metadata=SimpleNamespace(to_dict=lambda: facts))
+    assert chunks._codec(stated) is None  # whatever the library refuses before
 
 
 @pytest.mark.parametrize("codec", ["zstd", "blosc", "gzip", "v2 blosc", "v2 lz4"])

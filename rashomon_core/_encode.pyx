@@ -39,36 +39,52 @@ def type_code(dtype) -> int:
 
 
 def first_bad_row(rows, kind: str, tolerance: float, renormalize: bool) -> int:
-    """Return the first of n rows (n, C) of floats that is not what ``kind`` says, or -1."""
+    """Return the first of n rows (n, C) of floats that is not what ``kind`` says, or -1.
+
+    ``rows`` may be (m, n, C), each model's contiguous; model k, row i is then number ``k * n + i``.
+    """
     cdef const rc_table *t = leaves()
-    cdef Py_ssize_t n = rows.shape[0], C = rows.shape[1], bad = -1, later = -1
+    cdef Py_ssize_t m, n, C, k, bad = -1, later = -1
     cdef int code = KIND_CODES[kind], again = renormalize
     cdef rc_rule rule
-    cdef const float[:, ::1] f32
-    cdef const double[:, ::1] f64
+    cdef const float[:, :, :] f32
+    cdef const double[:, :, :] f64
     cdef double[:, ::1] out
+    if rows.dtype == np.float16:
+        rows = rows.astype(np.float32)
+    rows = rows[None] if rows.ndim == 2 else rows
+    m, n, C = rows.shape
     rule.cut = RC_CUT_ABOVE if C == 1 else RC_CUT_NONE
     rule.threshold = 0.5
     rule.tolerance = tolerance
     rule.check = row_check(code, again)
-    if rows.dtype == np.float16:
-        rows = rows.astype(np.float32)
     cdef bint single = rows.dtype == np.float32
     cdef bint second = code == RC_LOG_PROBA and C > 1
     out = np.empty((n if second else 1, C if second else 1))
     if single:
         f32 = rows
         with nogil:
-            bad = t.decide_f32(&f32[0, 0], n, C, &rule, NULL, NULL)
-            if second:
-                later = t.transform_f32(&f32[0, 0], bad if bad >= 0 else n, C, code, again, rule.tolerance, &out[0, 0])
+            for k in range(m):
+                bad = t.decide_f32(&f32[k, 0, 0], n, C, &rule, NULL, NULL)
+                if second:
+                    later = t.transform_f32(
+                        &f32[k, 0, 0], bad if bad >= 0 else n, C, code, again, rule.tolerance, &out[0, 0]
+                    )
+                if bad >= 0 or later >= 0:
+                    break
     else:
         f64 = rows
         with nogil:
-            bad = t.decide_f64(&f64[0, 0], n, C, &rule, NULL, NULL)
-            if second:
-                later = t.transform_f64(&f64[0, 0], bad if bad >= 0 else n, C, code, again, rule.tolerance, &out[0, 0])
-    return later if later >= 0 else bad
+            for k in range(m):
+                bad = t.decide_f64(&f64[k, 0, 0], n, C, &rule, NULL, NULL)
+                if second:
+                    later = t.transform_f64(
+                        &f64[k, 0, 0], bad if bad >= 0 else n, C, code, again, rule.tolerance, &out[0, 0]
+                    )
+                if bad >= 0 or later >= 0:
+                    break
+    bad = later if later >= 0 else bad
+    return bad if bad < 0 else k * n + bad
 
 
 cdef int row_check(int kind, bint renormalize) noexcept nogil:

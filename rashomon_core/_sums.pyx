@@ -16,7 +16,8 @@ BLOCK = RC_BLOCK
 def block_totals(values, weights=None):
     """Return the (weighted) totals of float64 values over blocks of 4,096 samples; add them in order.
 
-    ``values``: (N,) or (N, D), contiguous; one total per block and column. A weight of 0 adds nothing.
+    ``values``: (N,) or (N, D), best the transpose of contiguous (D, N); one total per block and column. A weight of 0
+    adds nothing.
     """
     cdef const rc_table *t = leaves()
     cdef Py_ssize_t n = values.shape[0], b, j, l, w, D
@@ -25,22 +26,21 @@ def block_totals(values, weights=None):
     blocks = (n + RC_BLOCK - 1) // RC_BLOCK  # C division: it truncates
     out = np.zeros((blocks, D))
     cdef double[:, ::1] o = out
-    cdef const double[::1] x
+    cdef const double[:, ::1] x = np.ascontiguousarray(flat.T)
     cdef const double[::1] wt
     cdef const double *wp
     cdef double lanes[8]
     if weights is not None:
         wt = weights
-    for j in range(D):
-        column = np.ascontiguousarray(flat[:, j])
-        x = column
-        with nogil:
+    cdef bint weighted = weights is not None
+    with nogil:
+        for j in range(D):
             for b in range((n + RC_BLOCK - 1) // RC_BLOCK):
                 w = least(RC_BLOCK, n - b * RC_BLOCK)
                 for l in range(8):
                     lanes[l] = 0
-                wp = NULL if weights is None else &wt[b * RC_BLOCK]
-                t.sum_lanes(&x[b * RC_BLOCK], wp, w, lanes)
+                wp = &wt[b * RC_BLOCK] if weighted else NULL
+                t.sum_lanes(&x[j, b * RC_BLOCK], wp, w, lanes)
                 o[b, j] = rc_fold(lanes)
     return out.reshape(blocks, *values.shape[1:])
 

@@ -314,6 +314,12 @@ def test_first_bad_row_is_the_first(
             break
     for found in on_each_isa(lambda: _encode.first_bad_row(rows, kind, tolerance, renormalize)):
         assert found == expected
+    models = next(k for k in (5, 3, 2, 1) if n % k == 0)
+    wide = np.full((models, n // models + 1, columns), np.nan, dtype=rows.dtype)  # what lies between models is not read
+    apart = wide[:, :-1]
+    apart[:] = rows.reshape(apart.shape)
+    for found in on_each_isa(lambda: _encode.first_bad_row(apart, kind, tolerance, renormalize)):
+        assert found == expected
 
 
 @pytest.mark.parametrize("columns", [2, 3, 4, 10, 17, 32, 33, 100])

@@ -31,8 +31,9 @@ Array = npt.NDArray[Any]
 Function = Callable[[Array, int], Any]
 #: Names that mean something else where a loss is chosen.
 TAKEN = ("fidelity", "zero_one", "log_loss", "cross_entropy", "given")
-#: Bytes of scores as float64 between the check of their values and the loop: both find them in the second-level cache.
-STEP_BYTES = 1 << 20
+#: Bytes of scores as float64 between the check of their values and the loop. Shorter steps keep them nearer, but threads
+#: that need the interpreter more often wait for it: ten classes, two threads, 2.4 times the built-in loss with 1 MB.
+STEP_BYTES = 1 << 22
 #: Numbers of the buffer from which the function reads, or one row.
 BATCH = 512
 #: ``module:function`` with dots in the module.
@@ -150,8 +151,9 @@ class SampleLoss:
     def loop(self, columns: int, single: bool) -> Any:
         """Return the compiled loop for rows of so many columns of float32 (``single``) or float64; once for each.
 
-        ``loop(rows, labels, values, buffer)``: the losses of rows (m * n, columns) with labels (n,) to values (m * n,);
-        ``buffer`` holds what the function is given. Returns the first row whose loss is NaN or -inf, or -1.
+        ``loop(rows, labels, values, buffer)``: the losses of rows (m, n, columns), each model's contiguous, with labels
+        (n,) to values (m, n); ``buffer`` holds what the function is given. Returns whether one is NaN or -inf, and
+        stops there.
         """
         key = (columns, single)
         if key not in self._loops:
@@ -339,11 +341,11 @@ class _Reading:
         for m0 in range(0, view.n_models, self.plan.models):
             models = slice(m0, min(m0 + self.plan.models, view.n_models))
             block = read_block(view, models, rows, scratch)
-            together = max(1, self.step // n) if block.flags.c_contiguous else 1
+            together = max(1, self.step // n)
             for k in range(0, len(block), together):
                 some = block[k : k + together]
                 values = scratch.array("values", (len(some), n), np.float64)
-                self.fill(some.reshape(len(some) * n, view.columns), labels, values.reshape(-1), scratch)
+                self.fill(some.reshape(len(some), n, view.columns), labels, values, scratch)
                 if self.out is not None:
                     self.out[m0 + k : m0 + k + len(some), rows] = values
                 else:
@@ -352,22 +354,21 @@ class _Reading:
         return totals, np.empty(0) if weights is None else _sums.block_totals(weights)
 
     def fill(self, rows: Array, labels: Array, values: Array, scratch: Scratch) -> None:
-        """Write the losses of all samples of one model, or of a few models with few samples."""
+        """Write the losses of rows (m, n, columns), each model's contiguous, to values (m, n)."""
         buffer = scratch.array("buffer", (self.buffer,), np.float64)
-        several = len(rows) > len(labels)
-        step = len(rows) if several else self.step
-        for i in range(0, len(rows), step):
+        step = max(1, self.step // len(rows))
+        for i in range(0, len(labels), step):
             part = slice(i, i + step)
-            scores = self.probabilities(rows[part], scratch)
+            scores = self.probabilities(rows[:, part], scratch)
             try:
-                bad = self.loop(scores, labels if several else labels[part], values[part], buffer)
+                bad = self.loop(scores, labels[part], values[:, part], buffer)
             except Exception as error:
                 raise _Failed from error
-            if bad >= 0:
+            if bad:
                 raise _Failed
 
     def probabilities(self, rows: Array, scratch: Scratch) -> Array:
-        """Return rows (n, columns) checked, as float32 or float64 probabilities."""
+        """Return rows (m, n, columns) checked, as float32 or float64 probabilities."""
         view = self.view
         if rows.dtype == np.float16:
             wide = scratch.array("wide", rows.shape, np.float32)
@@ -377,8 +378,8 @@ class _Reading:
             raise _Failed
         if self.plain:
             return rows
-        given = rows.reshape(1, -1) if view.columns == 1 else rows[None]
-        converted: Array = _encode.probabilities(given, view.kind, view.renormalize)[0]
+        given = rows[:, :, 0] if view.columns == 1 else rows
+        converted: Array = _encode.probabilities(given, view.kind, view.renormalize)
         return converted
 
     # -- what went wrong
@@ -389,10 +390,10 @@ class _Reading:
         for k in range(view.n_models):
             for start in range(0, view.n_samples, self.step):
                 samples = slice(start, min(start + self.step, view.n_samples))
-                rows = read_block(view, slice(k, k + 1), samples, scratch).reshape(-1, view.columns)
                 labels = self.y[samples].astype(np.int32)
+                rows = read_block(view, slice(k, k + 1), samples, scratch).reshape(1, -1, view.columns)
                 try:
-                    self.fill(rows, labels, np.empty(len(rows)), scratch)
+                    self.fill(rows, labels, np.empty((1, len(labels))), scratch)
                 except _Failed:
                     if error := self._first(self.probabilities(rows, scratch), labels, k, start):
                         return error
@@ -403,18 +404,19 @@ class _Reading:
         )
 
     def _first(self, rows: Array, labels: Array, model: int, start: int) -> InvalidInputError | None:
-        """Say which of these samples of a model the function fails on, one by one."""
-        buffer, value = np.empty(self.buffer), np.empty(1)
+        """Say which of these samples (1, n, columns) of a model the function fails on, one by one."""
+        buffer, value = np.empty(self.buffer), np.empty((1, 1))
         for i in range(len(labels)):
             try:
-                if self.loop(rows[i : i + 1], labels[i : i + 1], value, buffer) < 0:
+                if not self.loop(rows[:, i : i + 1], labels[i : i + 1], value, buffer):
                     continue
-                what = f"returned {value[0]}"
+                what = f"returned {value[0, 0]}"
                 fix = "return a number for every row; +inf is allowed where a loss has no bound"
             except Exception as error:
                 what = f"raised {type(error).__name__}: {error}".rstrip(": ")
                 fix = "handle such a row in the function"
-            scores = rows[i].tolist() if self.view.columns > 1 else [1.0 - float(rows[i, 0]), float(rows[i, 0])]
+            row = rows[0, i].tolist()
+            scores = row if self.view.columns > 1 else [1.0 - row[0], row[0]]
             text = ", ".join(f"{v:.6g}" for v in scores[:8]) + (", ..." if len(scores) > 8 else "")
             return InvalidInputError(
                 f"the loss {self.loss.name!r} {what}",
@@ -453,9 +455,43 @@ def _compile_loop(compiled: Any, columns: int, single: bool) -> Any:
     """
     numba = _numba()
     t = numba.types
-    address = t.CPointer(t.float64)
+    kind = t.float32 if single else t.float64
     carray, binary, width = numba.carray, columns == 1, max(2, columns)
     batch = _batch(width)
+    pointer, given_at = _pointer(numba, t.float64), _pointer(numba, kind)
+
+    def loop(rows: Any, labels: Any, values: Any, buffer: Any) -> bool:
+        n, first, source = len(labels), buffer.ctypes.data, rows.ctypes.data
+        pairs = buffer.reshape(batch, width)
+        for k in range(len(rows)):
+            flat = carray(given_at(source + k * rows.strides[0]), (n * columns,))
+            for start in range(0, n, batch):
+                count = min(batch, n - start)
+                some = flat[start * columns : (start + count) * columns]
+                if binary:
+                    for i in range(count):
+                        pairs[i, 0] = 1.0 - np.float64(some[i])
+                        pairs[i, 1] = some[i]
+                else:
+                    for i in range(len(some)):
+                        buffer[i] = some[i]
+                found, given = values[k, start : start + count], labels[start : start + count]
+                for i in range(count):
+                    row = carray(pointer(first + i * (8 * width)), (width,))
+                    found[i] = compiled(row, np.int64(given[i]))
+                    if not found[i] > -np.inf:
+                        return True
+        return False
+
+    scores = t.Array(kind, 3, "A", readonly=True)
+    labels, values = t.Array(t.int32, 1, "C", readonly=True), t.Array(t.float64, 2, "A")
+    signature = t.boolean(scores, labels, values, t.float64[::1])
+    return numba.njit(signature, nogil=True, error_model="numpy")(loop)
+
+
+def _pointer(numba: Any, kind: Any) -> Any:
+    """Return a compiled function that makes an address a pointer to numbers of a kind."""
+    address = numba.types.CPointer(kind)
 
     @numba.extending.intrinsic  # type: ignore[untyped-decorator]
     def pointer(context: Any, number: Any) -> Any:
@@ -464,31 +500,7 @@ def _compile_loop(compiled: Any, columns: int, single: bool) -> Any:
 
         return address(number), convert
 
-    def loop(rows: Any, labels: Any, values: Any, buffer: Any) -> int:
-        n, flat, first = len(labels), rows.reshape(rows.size), buffer.ctypes.data
-        pairs = buffer.reshape(batch, width)
-        for k in range(len(rows) // n):
-            for start in range(0, n, batch):
-                count, at = min(batch, n - start), k * n + start
-                some = flat[at * columns : (at + count) * columns]
-                if binary:
-                    for i in range(count):
-                        pairs[i, 0] = 1.0 - np.float64(some[i])
-                        pairs[i, 1] = some[i]
-                else:
-                    for i in range(len(some)):
-                        buffer[i] = some[i]
-                found, given = values[at : at + count], labels[start : start + count]
-                for i in range(count):
-                    row = carray(pointer(first + i * (8 * width)), (width,))
-                    found[i] = compiled(row, np.int64(given[i]))
-                    if not found[i] > -np.inf:
-                        return at + i
-        return -1
-
-    scores = t.Array(t.float32 if single else t.float64, 2, "C", readonly=True)
-    signature = t.int64(scores, t.Array(t.int32, 1, "C", readonly=True), t.float64[::1], t.float64[::1])
-    return numba.njit(signature, nogil=True, error_model="numpy")(loop)
+    return pointer
 
 
 def _reason(error: Exception, function: Any) -> tuple[int | None, str]:

@@ -32,7 +32,8 @@ Function = Callable[[Array, int], Any]
 #: Names that mean something else where a loss is chosen.
 TAKEN = ("fidelity", "zero_one", "log_loss", "cross_entropy", "given")
 #: Bytes of scores as float64 between the check of their values and the loop. Shorter steps keep them nearer, but
-#: threads that need the interpreter more often wait for it: ten classes, two threads, 2.4 times the built-in loss with 1 MB.
+#: threads that need the interpreter more often wait for it: ten classes, two threads, 2.4 times the built-in loss with
+#: 1 MB, 1.9 with 4.
 STEP_BYTES = 1 << 22
 #: Numbers of the buffer from which the function reads, or one row.
 BATCH = 512

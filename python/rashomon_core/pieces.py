@@ -43,8 +43,8 @@ Array = npt.NDArray[Any]
 Range = tuple[int, int]
 #: Of an accumulator: a header and arrays by name.
 State = tuple[dict[str, Any], dict[str, Array]]
-#: Bytes of predictions that a task reads, about: .1 s where reading is fast, long beside the 3 ms that a task costs; with
-#: fewer and longer tasks the last of them are waited for.
+#: Bytes of predictions that a task reads, about: .1 s where reading is fast, long beside the 3 ms that a task costs;
+#: with fewer and longer tasks the last of them are waited for.
 TASK_BYTES = 3 << 27
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
 #: Never more in one task, where chunks allow it: what a worker's death costs.

@@ -23,6 +23,7 @@ else:
     # No fused multiply-add: results must be the same bits on every instruction set.
     FLAGS = ["-O1" if DEBUG else "-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
     FLAGS += ["-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas", "-UNDEBUG" if DEBUG else "-DNDEBUG"]
+    FLAGS += [] if DEBUG else ["-g0"]  # Python's own flags may say -g: a fifth of the time
 
 DIRECTIVES = {
     "language_level": 3,
@@ -36,6 +37,8 @@ DIRECTIVES = {
 CSRC = "rashomon_core/csrc"
 HEADERS = sorted(f"{CSRC}/{name}" for name in os.listdir(CSRC) if name.endswith(".h"))
 # Only _cpu carries compiled leaves; the other modules reach them through its function table.
+# What Cython adds for typed memoryviews is compiled once, not into every module: half the build, an eighth of the size.
+SHARED = "_views"
 NAMES = ["_cpu", "_encode", "_decisions", "_scores", "_sums", "_capacity", "_files"]
 SOURCES = {name: [f"{CSRC}/dispatch.c"] if name == "_cpu" else [] for name in NAMES}
 
@@ -51,7 +54,9 @@ setup(
                 define_macros=[("RC_X86", "0")] if PORTABLE else [],
             )
             for name, extra in SOURCES.items()
-        ],
+        ]
+        + [Extension(f"rashomon_core.{SHARED}", [f"rashomon_core/{SHARED}.c"], extra_compile_args=FLAGS)],
+        shared_utility_qualified_name=f"rashomon_core.{SHARED}",
         compiler_directives=DIRECTIVES,
         build_dir=f"{BASE}/cython",
     ),

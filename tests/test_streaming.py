@@ -492,6 +492,18 @@ def test_packed_chunks_of_any_codec(codec: str, tmp_path: Path) -> None:
     assert numbers(view) == numbers(rc.Predictions.from_array(array))
 
 
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 65_791, 65_792, 70_000, 3_000_000])
+def test_what_a_packed_chunk_says_of_its_length(size: int) -> None:
+    numcodecs = pytest.importorskip("numcodecs", reason="numcodecs is not installed")
+    data = np.random.default_rng(size).integers(0, 9, size, dtype=np.uint8)
+    for codec in (numcodecs.Zstd(), numcodecs.Zstd(level=19, checksum=True), numcodecs.Blosc()):
+        packed = memoryview(codec.encode(data)).cast("B")
+        assert chunks._said_size(codec.codec_id, packed) == size
+        for end in range(18):  # of one that was cut off: nothing, or the same
+            assert chunks._said_size(codec.codec_id, packed[:end]) in (None, size)
+    assert chunks._said_size("gzip", packed) is None
+
+
 @pytest.mark.parametrize("place", ["compressor", "filters"])
 def test_a_codec_that_unpickles_is_refused(place: str, tmp_path: Path) -> None:
     array, trace = scores(7, 4500, 3), tmp_path / "trace"

@@ -90,11 +90,27 @@ def _codec(array: Any) -> Any:
     return known[codecs[1]["name"]]() if codecs[1].get("name") in known else None
 
 
-def _check_blosc(packed: bytearray, size: int) -> None:
+def _check_blosc(packed: memoryview, size: int) -> None:
     """Compare what a Blosc buffer says of its lengths (bytes 4 to 8 and 12 to 16) with what they are."""
     plain, stored = (int.from_bytes(packed[k : k + 4], "little") for k in (4, 12))
     if stored != len(packed) or plain != size:
         raise ValueError(f"{len(packed):,} bytes that say {stored:,}, for {plain:,} bytes instead of {size:,}")
+
+
+def _said_size(codec: str, packed: memoryview) -> int | None:
+    """Return the bytes that a buffer says it holds, where its codec says so at the start of it."""
+    if codec == "blosc":
+        return int.from_bytes(packed[4:8], "little") if len(packed) >= 8 else None
+    if codec != "zstd" or len(packed) < 6 or bytes(packed[:4]) != b"\x28\xb5\x2f\xfd":
+        return None
+    # RFC 8878, 3.1.1.1: a byte of flags, the window (not of a single segment), the dictionary, the size
+    flags = packed[4]
+    single, kind = flags >> 5 & 1, flags >> 6
+    start = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
+    width = (single, 2, 4, 8)[kind]
+    if width == 0 or len(packed) < start + width:
+        return None
+    return int.from_bytes(packed[start : start + width], "little") + 256 * (kind == 1)
 
 
 class _ChunkNames:
@@ -209,6 +225,7 @@ class ZarrReader(SlicedReader):
         self._left: dict[tuple[int, ...], list[tuple[int, int, Array]]] = {}  # axis, place, what nobody had yet
         self._locks: dict[tuple[int, ...], threading.Lock] = {}
         self._lock = threading.Lock()
+        self._own = threading.local()
 
     def read_into(self, region: Region, out: Array) -> None:
         """Fill ``out`` with a region, chunk by chunk."""
@@ -248,19 +265,30 @@ class ZarrReader(SlicedReader):
                     self._left[place] = pieces
         return part
 
+    def _buffer(self, name: str, size: int) -> memoryview:
+        """Return this thread's memory for a chunk: new pages each time take as long as decoding does."""
+        own: Array | None = getattr(self._own, name, None)
+        if own is None or len(own) < size:
+            own = np.empty(size, np.uint8)
+            setattr(self._own, name, own)
+        return own.data[:size]
+
     def _decoded(self, place: tuple[int, ...], starts: list[int], inside: Region) -> Any:
-        """Return a part of a chunk."""
+        """Return a part of a chunk, valid until this thread wants another."""
         file = self.files.file(place)
         if self._codec is None or not os.path.exists(file):  # one that is not stored holds the fill value
             return self._slice(tuple(slice(s + a, s + b) for s, (a, b) in zip(starts, inside, strict=True)))
         stored = RawFile(file, keep_open=False)
-        packed = bytearray(stored.size)
-        stored.readinto(memoryview(packed), 0)
+        packed = self._buffer("packed", stored.size)
+        stored.readinto(packed, 0)
         size = math.prod(self.files.size) * self.dtype.itemsize
         try:
             if self._codec.codec_id == "blosc":  # which believes what the first bytes say of the length
                 _check_blosc(packed, size)
-            plain = self._codec.decode(packed)
+            if _said_size(self._codec.codec_id, packed) == size:
+                plain = self._codec.decode(packed, self._buffer("plain", size))
+            else:
+                plain = self._codec.decode(packed)
             if len(plain) != size:
                 raise ValueError(f"{len(plain):,} bytes instead of {size:,}")
         except (RuntimeError, ValueError, OSError, EOFError, TypeError, zlib.error) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import naive
@@ -17,6 +18,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 import rashomon_core as rc
+from rashomon_core.metrics import channel
+from rashomon_core.tiles import plan_whole
 
 Array = NDArray[Any]
 PROBS = make_channels(1, 40, 30, 4, "softmax")
@@ -316,3 +319,22 @@ def test_spilled_capacities_are_summarised_alike(classes: int, tol: float) -> No
     assert entry == large.results()["rashomon_capacity"]
     assert sum(entry["status_counts"].values()) == 9000
     assert (entry["status_counts"]["certified"] == 9000) == (tol == 1e-6)
+
+
+def test_a_reading_of_its_own_leaves_room_for_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Capacity of three classes, tiles that cannot hold all models: results of the first reading are in memory then."""
+    scores = np.random.default_rng(3).dirichlet(np.ones(3), (200, 6_000)).astype(np.float32)
+    np.save(tmp_path / "p.npy", scores)
+    given: list[int] = []
+
+    def noted(view: rc.Predictions, *, threads: int, memory: int, per_sample: int) -> Any:
+        given.append(memory)
+        return plan_whole(view, threads=threads, memory=memory, per_sample=per_sample)
+
+    monkeypatch.setattr(channel, "plan_whole", noted)
+    view = rc.open_predictions(tmp_path / "p.npy")
+    found = rc.profile(view, metrics=["rashomon_capacity", "viable_prediction_range"], memory="1MB", threads=1)
+    kept = sum(x.nbytes for name, x in found.arrays.items() if name != "rashomon_capacity")  # the middles come later
+    assert kept > 300_000
+    assert len(given) == 1
+    assert 250_000 <= given[0] <= 1_000_000 - kept

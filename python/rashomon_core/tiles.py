@@ -499,7 +499,9 @@ def plan_whole(predictions: Predictions, *, threads: int, memory: int, per_sampl
     M, N = predictions.n_models, predictions.n_samples
     width = predictions.columns * predictions.dtype.itemsize
     in_place = _kernel_ready(predictions)
-    fit = memory // threads // (per_sample + (0 if in_place else width * M))
+    decoding = int(getattr(predictions.source, "decoding", 0))
+    share = max(memory // threads - decoding, memory // threads // 4)
+    fit = share // (per_sample + (0 if in_place else width * M))
     samples = max(1, min(fit, max(TILE_BYTES // (width * M), 1), math.ceil(N / (4 * threads))))
     if not in_place and samples * width < PAGE:
         samples = max(1, min(fit, math.ceil(PAGE / width)))

@@ -318,6 +318,17 @@ class _Visitor:
         unions = self.N * sum(r.union for r in request.references)
         return unions + sum({id(a): a.nbytes for a in arrays if a is not None}.values())
 
+    def _kept(self) -> int:
+        """Return the bytes of results that are in memory by now."""
+        found = [*vars(self.result).values(), *self.totals.values()]
+        if self.result.capacity is not None:
+            found += vars(self.result.capacity).values()
+        values = [
+            x for v in found for x in (v.values() if isinstance(v, dict) else v if type(v) in (list, tuple) else [v])
+        ]
+        arrays = [x for x in values if isinstance(x, np.ndarray) or (isinstance(x, SpillArray) and x.in_memory)]
+        return sum(x.nbytes for x in arrays)
+
     def go(self, label: str) -> Visit:
         width = self.view.nbytes // self.N
         run_kept(
@@ -333,7 +344,8 @@ class _Visitor:
         )
         result, request = self.result, self.request
         if result.capacity is not None and not self.closed and self.plan.models < self.M:
-            result.capacity.read(threads=self.threads, memory=self.memory, checkpoint=self.checkpoint)
+            room = max(self.memory // 4, self.memory - self._held() - self._kept())
+            result.capacity.read(threads=self.threads, memory=room, checkpoint=self.checkpoint)
         for j, reference in enumerate(request.references):
             result.mismatches[reference.name] = self.counts[j]
             if request.weights is not None:

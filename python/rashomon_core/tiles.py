@@ -419,10 +419,11 @@ def plan(
     fit = share // max(1, per_sample + per_model * M)
     largest = max(TILE_BYTES // (width * M), 1)
     samples = max(shortest, min(fit, largest) // unit * unit)
-    if in_place:  # enough tiles for all threads
-        even = math.ceil(N / (4 * threads))
-        samples = min(samples, max(shortest, math.ceil(even / unit) * unit))
     chunks: tuple[int, int] | None = getattr(predictions.source, "chunks", None)
+    gridded = chunks is not None and 1 < chunks[1] < N
+    if in_place or not (decoding or gridded):  # enough tiles for all threads
+        even = max(math.ceil(N / (4 * threads)), 0 if in_place else math.ceil(LONG_RUN / width))
+        samples = min(samples, max(shortest, math.ceil(even / unit) * unit))
     if chunks is not None and chunks[1] < N and samples > chunks[1]:
         samples = max(shortest, samples // chunks[1] * chunks[1] // unit * unit)
     elif (
@@ -432,7 +433,6 @@ def plan(
         if wide * (per_sample + min(chunks[0], M) * width) <= share:
             samples = wide
     samples = min(samples, math.ceil(N / unit) * unit)
-    gridded = chunks is not None and 1 < chunks[1] < N
     if not (in_place or whole or decoding or gridded) and samples * width < LONG_RUN:
         longer = min(math.ceil(LONG_RUN / (width * unit)), math.ceil(N / unit)) * unit  # fewer models at a time
         fit = (share - per_sample * longer) // (longer * width)

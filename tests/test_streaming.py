@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -451,6 +453,40 @@ def test_packed_chunks_are_decoded_once_per_pass(
         decoded.clear()
         rc.profile(rc.open_predictions(path), metrics="pass", threads=2, memory=memory)
         assert len(decoded) == len(set(decoded)) == 12 // models * -(-21_000 // width)
+
+
+def test_threads_decode_chunks_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of whole groups cut through chunks of 1,100 samples: a chunk is not waited for to decode the next one."""
+    pytest.importorskip("zarr", reason="zarr is not installed")
+    view = rc.open_predictions(write_packed(tmp_path, scores(3, 16_000, 3), "zstd", 1100))
+    decode, lock = chunks.ZarrReader._decoded, threading.Lock()
+    running = together = 0
+
+    def decoded(self: Any, *where: Any) -> Any:
+        nonlocal running, together
+        with lock:
+            running += 1
+            together += running == 2
+        time.sleep(0.02)
+        try:
+            return decode(self, *where)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(chunks.ZarrReader, "_decoded", decoded)
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1100 * 36)
+    order: list[int] = []
+    cut = tiles.plan(view, threads=2, memory=64_000_000, per_sample=64)
+    assert len(cut.tiles) > 4
+    tiles.run(
+        cut.tiles,
+        lambda task, scratch: tiles.read_block(view, slice(0, 3), slice(*task), scratch).copy(),
+        lambda task, block: order.append(task[0]),
+        threads=2,
+    )
+    assert together >= 9, together  # of 15 chunks; 5 to 7 where a tile's first chunk is decoded first
+    assert order == [task[0] for task in cut.tiles]
 
 
 CODECS = ["zstd", "blosc", "gzip", "v2 zstd", "v2 blosc", "v2 lz4", "two codecs", "fortran", "big-endian", "crc32c"]

@@ -232,7 +232,8 @@ class ZarrReader(SlicedReader):
         if self.files.size != self.chunks:  # shards: their chunks are decoded by themselves
             super().read_into(region, out)
             return
-        for place, inside, target in self.files.touched(region):
+        # the last chunk first: the next tile's thread wants what this one leaves of it, and decodes its own meanwhile
+        for place, inside, target in reversed(list(self.files.touched(region))):
             out[tuple(slice(a, b) for a, b in target)] = self._part(place, inside)
 
     def _part(self, place: tuple[int, ...], inside: Region) -> Any:

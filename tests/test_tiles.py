@@ -144,6 +144,25 @@ def test_plan_of_arrays_feeds_every_thread_and_copies_nothing(threads: int) -> N
     assert plan.models == 3
 
 
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_plan_of_blocks_that_are_copied_feeds_every_thread(threads: int) -> None:
+    view = rc.Predictions.from_source(FileLike((40, 300_000, 4), "f4"))
+    found = tiles.plan(view, threads=threads, memory=2_000_000_000, per_sample=100)
+    assert len(found.tiles) > 3 * threads  # four, but for whole groups
+    assert found.samples * 16 >= tiles.LONG_RUN
+
+
+def test_plan_of_whole_samples_leaves_room_for_decoding() -> None:
+    plain, packed = (FileLike((100, 50_000, 10), "f4") for _ in range(2))
+    packed.decoding = 12_000_000  # type: ignore[attr-defined]
+    for threads in (1, 2):
+        sizes = [
+            tiles.plan_whole(rc.Predictions.from_source(x), threads=threads, memory=40_000_000, per_sample=64).samples
+            for x in (plain, packed)
+        ]
+        assert sizes[1] * (4000 + 64) <= 40_000_000 // threads - 12_000_000 < sizes[0] * (4000 + 64)
+
+
 def test_plan_follows_chunks() -> None:
     view = rc.Predictions.from_source(FileLike((64, 100_000), "float32", (16, 1024)))
     plan = tiles.plan(view, threads=1, memory=10**7, per_sample=64)

@@ -90,13 +90,6 @@ def _codec(array: Any) -> Any:
     return known[codecs[1]["name"]]() if codecs[1].get("name") in known else None
 
 
-def _check_blosc(packed: memoryview, size: int) -> None:
-    """Compare what a Blosc buffer says of its lengths (bytes 4 to 8 and 12 to 16) with what they are."""
-    plain, stored = (int.from_bytes(packed[k : k + 4], "little") for k in (4, 12))
-    if stored != len(packed) or plain != size:
-        raise ValueError(f"{len(packed):,} bytes that say {stored:,}, for {plain:,} bytes instead of {size:,}")
-
-
 def _said_size(codec: str, packed: memoryview) -> int | None:
     """Return the bytes that a buffer says it holds, where its codec says so at the start of it."""
     if codec == "blosc":
@@ -111,6 +104,13 @@ def _said_size(codec: str, packed: memoryview) -> int | None:
     if width == 0 or len(packed) < start + width:
         return None
     return int.from_bytes(packed[start : start + width], "little") + 256 * (kind == 1)
+
+
+def _check_blosc(packed: memoryview, size: int) -> None:
+    """Compare what a Blosc buffer says of its lengths (bytes 4 to 8 and 12 to 16) with what they are."""
+    plain, stored = _said_size("blosc", packed) or 0, int.from_bytes(packed[12:16], "little")
+    if stored != len(packed) or plain != size:
+        raise ValueError(f"{len(packed):,} bytes that say {stored:,}, for {plain:,} bytes instead of {size:,}")
 
 
 class _ChunkNames:

@@ -38,53 +38,71 @@ def type_code(dtype) -> int:
     return _TYPES[np.dtype(dtype).char]
 
 
+ctypedef fused real:
+    float
+    double
+
+
+cdef Py_ssize_t bad_row(
+    const rc_table *t, const real[:, :, :] rows, const rc_rule *rule, int kind, bint renormalize, double *out
+) noexcept nogil:
+    """Return the first bad row of (m, n, C); ``out``: room for n rows where logs are looked at as probabilities too."""
+    cdef Py_ssize_t m = rows.shape[0], n = rows.shape[1], C = rows.shape[2], k, bad, later = -1
+    for k in range(m):
+        if real is float:
+            bad = t.decide_f32(&rows[k, 0, 0], n, C, rule, NULL, NULL)
+        else:
+            bad = t.decide_f64(&rows[k, 0, 0], n, C, rule, NULL, NULL)
+        if out != NULL:
+            if real is float:
+                later = t.transform_f32(
+                    &rows[k, 0, 0], bad if bad >= 0 else n, C, kind, renormalize, rule.tolerance, out
+                )
+            else:
+                later = t.transform_f64(
+                    &rows[k, 0, 0], bad if bad >= 0 else n, C, kind, renormalize, rule.tolerance, out
+                )
+        bad = later if later >= 0 else bad
+        if bad >= 0:
+            return k * n + bad
+    return -1
+
+
 def first_bad_row(rows, kind: str, tolerance: float, renormalize: bool) -> int:
     """Return the first of n rows (n, C) of floats that is not what ``kind`` says, or -1.
 
     ``rows`` may be (m, n, C), each model's contiguous; model k, row i is then number ``k * n + i``.
     """
     cdef const rc_table *t = leaves()
-    cdef Py_ssize_t m, n, C, k, bad = -1, later = -1
-    cdef int code = KIND_CODES[kind], again = renormalize
+    cdef int code = KIND_CODES[kind]
+    cdef bint again = renormalize
+    cdef Py_ssize_t bad
     cdef rc_rule rule
     cdef const float[:, :, :] f32
     cdef const double[:, :, :] f64
-    cdef double[:, ::1] out
+    cdef double[:, ::1] probabilities
+    cdef double *out = NULL
     if rows.dtype == np.float16:
         rows = rows.astype(np.float32)
     rows = rows[None] if rows.ndim == 2 else rows
-    m, n, C = rows.shape
+    assert rows[0].flags.c_contiguous
+    C = rows.shape[2]
     rule.cut = RC_CUT_ABOVE if C == 1 else RC_CUT_NONE
     rule.threshold = 0.5
     rule.tolerance = tolerance
     rule.check = row_check(code, again)
-    cdef bint single = rows.dtype == np.float32
-    cdef bint second = code == RC_LOG_PROBA and C > 1
-    out = np.empty((n if second else 1, C if second else 1))
-    if single:
+    if code == RC_LOG_PROBA and C > 1:
+        probabilities = np.empty(rows.shape[1:])
+        out = &probabilities[0, 0]
+    if rows.dtype == np.float32:
         f32 = rows
         with nogil:
-            for k in range(m):
-                bad = t.decide_f32(&f32[k, 0, 0], n, C, &rule, NULL, NULL)
-                if second:
-                    later = t.transform_f32(
-                        &f32[k, 0, 0], bad if bad >= 0 else n, C, code, again, rule.tolerance, &out[0, 0]
-                    )
-                if bad >= 0 or later >= 0:
-                    break
+            bad = bad_row(t, f32, &rule, code, again, out)
     else:
         f64 = rows
         with nogil:
-            for k in range(m):
-                bad = t.decide_f64(&f64[k, 0, 0], n, C, &rule, NULL, NULL)
-                if second:
-                    later = t.transform_f64(
-                        &f64[k, 0, 0], bad if bad >= 0 else n, C, code, again, rule.tolerance, &out[0, 0]
-                    )
-                if bad >= 0 or later >= 0:
-                    break
-    bad = later if later >= 0 else bad
-    return bad if bad < 0 else k * n + bad
+            bad = bad_row(t, f64, &rule, code, again, out)
+    return bad
 
 
 cdef int row_check(int kind, bint renormalize) noexcept nogil:

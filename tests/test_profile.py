@@ -391,10 +391,10 @@ def test_spilling_gives_the_same(shape: str, weights: str | None, monkeypatch: p
     spilled: list[tuple[int, ...]] = []
     real = tiles.SpillArray.__init__
 
-    def spy(self: Any, shape: tuple[int, ...], dtype: Any, *, spill: bool = False, odd: bool = False) -> None:
-        if spill:
+    def spy(self: Any, shape: tuple[int, ...], dtype: Any, **how: bool) -> None:
+        if how.get("spill"):
             spilled.append(shape)
-        real(self, shape, dtype, spill=spill, odd=odd)
+        real(self, shape, dtype, **how)
 
     monkeypatch.setattr(tiles.SpillArray, "__init__", spy)
     small = rc.profile(given, memory="1MB", keep_arrays=False, **options)

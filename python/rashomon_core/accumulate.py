@@ -217,6 +217,7 @@ class MultiplicityAccumulator:
             planes=config.pairs,
             ranges=request.ranges or config.delta is not None,
             moments=(request.ranges or config.delta is not None) and not whole,
+            class_first=True,
             capacity=request.capacity if whole else None,
             ends=solved and not whole and view.columns == 2,
         )

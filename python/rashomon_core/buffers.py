@@ -55,7 +55,15 @@ class SpillArray:
 
     _file: Any = None
 
-    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, spill: bool = False, odd: bool = False) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        *,
+        spill: bool = False,
+        odd: bool = False,
+        turned: bool = False,
+    ) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._item = math.prod(shape[2:]) * self.dtype.itemsize
         self._memory: Array | None = None
@@ -63,6 +71,8 @@ class SpillArray:
             self._file = tempfile.TemporaryFile(prefix="rashomon-core-")  # noqa: SIM115
             weakref.finalize(self, self._file.close)  # a memory map of it has its own handle
             self._file.truncate(math.prod(shape) * self.dtype.itemsize)
+        elif turned:  # in memory the second axis comes first
+            self._memory = np.empty((shape[1], shape[0], *shape[2:]), self.dtype).swapaxes(0, 1)
         else:
             # an odd distance between rows: rows at distances of powers of two compete for the same cache sets
             self._memory = (
@@ -109,6 +119,13 @@ class SpillArray:
             return
         for k, row in enumerate(range(rows.start, rows.stop)):
             self._write(_bytes(block[k]), (row * self.shape[1] + columns.start) * self._item)
+
+    def put(self, block: Array, rows: slice, columns: slice) -> None:
+        """Write a block that lies elsewhere."""
+        if self._memory is not None:
+            self._memory[rows, columns] = block
+        else:
+            self.commit(np.ascontiguousarray(block), rows, columns)
 
     def read(self, rows: slice, columns: slice | None = None) -> Array:
         """Return ``[rows, columns]``: a view of memory, or a new array read from the file."""

@@ -39,6 +39,8 @@ __all__ = [
 
 #: Results that one merge takes in.
 FAN_IN = 8
+#: Results that are fetched in one call: it costs some milliseconds of workers that have something else to do.
+FETCHED = 8
 #: Seconds that a scheduler has to answer.
 CONNECT = 5.0
 #: Seconds that a measurement waits while there is no worker at all: local ones start again, batch systems send others.
@@ -208,6 +210,19 @@ def task_key(topic: str, what: str, *number: int) -> str:
     return "-".join([start, what, own, *map(str, number)])
 
 
+def _in_turn() -> Callable[[str], int]:
+    """Return the priority of a task by its key: leaves in their order, as a file is read best, all else before them.
+
+    A function inside a function travels as its code: a scheduler may be without this library.
+    """
+
+    def priority(key: str) -> int:
+        parts = key.split("-")
+        return -int(parts[-1]) if parts[-3] == "piece" else 1
+
+    return priority
+
+
 def _release() -> str:
     from . import __version__
 
@@ -261,6 +276,7 @@ class Cluster:
         *,
         label: str,
         keep: int = 1,
+        in_turn: bool = False,
     ) -> list[Any]:
         """Run a tree and return what is left of it in the order of the leaves: at most ``keep`` results.
 
@@ -272,6 +288,8 @@ class Cluster:
         merge : callable
             Takes ``shared`` and a list of neighbours, leaves them as they are, and returns one of the same kind.
         shared : dask.delayed.Delayed
+        in_turn : bool
+            Leaves begin in their order: they read, and wait for nothing but ``shared``.
 
         Raises
         ------
@@ -304,30 +322,36 @@ class Cluster:
                 # what belongs to samples travels with its tasks, once and nowhere else: large, and meant to be
                 warnings.filterwarnings("ignore", message="Sending large graph")
                 self.client.subscribe_topic(topic, note)
-                futures = self.client.compute(level, optimize_graph=False)
+                futures = self.client.compute(level, optimize_graph=False, priority=_in_turn() if in_turn else 0)
             result = self._collect(futures, lambda: tiles.progress(label, done, len(leaves), count))
-        finally:
-            with contextlib.suppress(Exception):
-                self.client.unsubscribe_topic(topic)
+        except BaseException:
             for future in futures:
                 with contextlib.suppress(Exception):
                     future.cancel(force=True)
+            raise
+        finally:
+            with contextlib.suppress(Exception):
+                self.client.unsubscribe_topic(topic)
         tiles.progress(label, len(leaves), len(leaves), count)
         return result
 
     def _collect(self, futures: list[Any], show: Callable[[], None]) -> list[Any]:
-        """Return the results, fetched as they come."""
+        """Return the results, fetched several at a time as they come."""
         looked = alive = time.monotonic()
         told = False
-        ended: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for k, future in enumerate(futures):
-            future.add_done_callback(lambda _, k=k: ended.put(k))
+        ended: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for future in futures:
+            future.add_done_callback(lambda _: ended.put(None))  # one whose worker dies then is done again
         found: dict[int, Any] = {}
         while len(found) < len(futures):
             with contextlib.suppress(queue.Empty):
-                k = ended.get(timeout=LOOK)  # in pieces: Ctrl-C gets through everywhere
-                found[k] = self._result(futures[k])
-                futures[k].release()
+                ended.get(timeout=LOOK)  # in pieces: Ctrl-C gets through everywhere
+            left = [k for k in range(len(futures)) if k not in found]
+            ready = [k for k in left if self._is_there(futures[k])]
+            if len(ready) >= min(FETCHED, len(left)):
+                for k, value in zip(ready, self.client.gather([futures[k] for k in ready]), strict=True):
+                    found[k] = value
+                    futures[k].release()
             show()
             now = time.monotonic()
             if now - looked < WATCH:
@@ -349,8 +373,9 @@ class Cluster:
                 warnings.warn(f"the cluster has no workers: waiting {PATIENCE:g} seconds for one", stacklevel=4)
         return [found[k] for k in range(len(futures))]
 
-    def _result(self, future: Any) -> Any:
-        if future.status in ("cancelled", "lost"):
+    def _is_there(self, future: Any) -> bool:
+        """Whether a task is done and what it returned is on a worker; raise what it raised."""
+        if future.status == "cancelled":
             raise WorkerError("the scheduler dropped the tasks (it was restarted, or they were cancelled there)")
         if future.status == "error":
             error = future.exception()
@@ -360,7 +385,7 @@ class Cluster:
                     "likely). Fix: workers with more memory, or a smaller --memory"
                 )
             raise error
-        return future.result()
+        return bool(future.status == "finished")
 
 
 def parse_scheduler(text: str) -> str:

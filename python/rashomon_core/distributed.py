@@ -43,7 +43,7 @@ MOST_COMPARED = 2000
 MOST_PAIR_WEIGHTS = 1 << 28
 #: So many states come back and are merged here, which saves one merge of everything on a worker, and its journey;
 #: one where the sums of pairs alone have more bytes than this.
-KEPT, MOST_SUMS = 16, 1 << 22
+KEPT, MOST_SUMS = 32, 1 << 22
 #: Bytes that a task may take for its tile where nobody says.
 TASK_MEMORY = 512_000_000
 

@@ -415,9 +415,9 @@ class State:
         if "reference" in found.unions:
             fields["union"] = found.unions["reference"]
         if found.low is not None and found.high is not None and found.variance is not None:
-            fields |= {"low": found.low.array(), "high": found.high.array()}
+            fields |= {"low": found.low.array().T, "high": found.high.array().T}
             if found.moments is None:
-                fields["variance"] = found.variance.array()
+                fields["variance"] = found.variance.array().T
             else:
                 span.moments[m.start, m.stop] = found.moments
         if found.ends is not None:
@@ -452,7 +452,7 @@ class State:
         """Return what a visit of the whole would have found, spilled or not."""
         found = Visit(Plan(((0, self.n_samples),), self.n_models))
         if request.vote_sums:
-            found.vote_squares = self._column(lambda span: _squares(span.fields["votes"], self.n_models)[:, None], True)
+            found.vote_squares = SpillArray.of(self.vote_squares()[None])
         if request.votes or request.agree is not None:
             votes = self.whole("votes")
             if request.votes:
@@ -486,10 +486,10 @@ class State:
         return found
 
     def _column(self, columns: Callable[[Span], Array], spill: bool, name: str = "") -> SpillArray:
-        return _Gathered(self.spans, columns) if spill else SpillArray.of(self.whole(name))
+        return _Gathered(self.spans, columns) if spill else SpillArray.of(self.whole(name).T)
 
     def vote_squares(self) -> Array:
-        """Return the sums of squared votes, (N,) int64."""
+        """Return the sums of squared votes, (N,) integers."""
         return np.concatenate([_squares(span.fields["votes"], self.n_models) for span in self.spans])
 
     # -- as plain data
@@ -557,10 +557,9 @@ class State:
 
 
 def _squares(votes: Array, n_models: int) -> Array:
-    """Return the sums of squared votes, (S,) int64."""
-    result = np.empty(len(votes), dtype=np.int64)
-    # below 46,341 models the sum is less than 2^31
-    wide = np.int32 if n_models < 46_341 else np.int64
+    """Return the sums of squared votes, (S,)."""
+    wide = np.int32 if n_models < 46_341 else np.int64  # M^2 fits 32 bits
+    result = np.empty(len(votes), dtype=wide)
     for i in range(0, len(votes), CHUNK):
         exact: Any = votes[i : i + CHUNK].astype(wide)
         result[i : i + CHUNK] = np.einsum("sc,sc->s", exact, exact)

@@ -6,6 +6,7 @@ itself. Tasks are plain functions; what they share travels to each worker once.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable
@@ -43,10 +44,11 @@ Array = npt.NDArray[Any]
 Range = tuple[int, int]
 #: Of an accumulator: a header and arrays by name.
 State = tuple[dict[str, Any], dict[str, Array]]
-#: Bytes of predictions that a task reads, about: .1 s where reading is fast, long beside the 3 ms that a task costs;
-#: with fewer and longer tasks the last of them are waited for.
+#: Bytes of predictions that a task reads, about: .1 s where reading is fast, long beside the 3 ms that a task costs.
 TASK_BYTES = 3 << 27
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
+#: The last tasks are shorter, down to this part of a task: while one worker is at the last, others have nothing to do.
+LAST = 8
 #: Never more in one task, where chunks allow it: what a worker's death costs.
 MOST_BYTES = 1 << 30
 
@@ -170,14 +172,15 @@ def plan_tasks(
     Tasks are whole blocks of 4,096 samples with all models, so that every sum is taken as one process takes it, and
     whole chunks, so that each byte is read once. Where both together would be more than :data:`MOST_BYTES` (a chunk
     holds a great many samples), tasks are whole chunks of some models; with ``together``, for metrics that need all
-    models of a sample at once, they cut through the chunks instead.
+    models of a sample at once, they cut through the chunks instead. Several threads begin tasks in this order, and
+    get shorter ones as the end comes near, so that all have done at about the same time.
 
     Parameters
     ----------
     chunks : (models, samples) or None
         Of a file that is read in chunks; None: any range can be read.
     threads : int
-        Tasks that can run at once: a small tensor is cut for all of them.
+        Tasks that can run at once.
     task_bytes : int, optional
         Default :data:`TASK_BYTES`.
 
@@ -200,12 +203,18 @@ def plan_tasks(
         unit = -(-N // BLOCK) * BLOCK
         if together and unit * M * width > MOST_BYTES:
             unit = BLOCK
-    step = unit * max(1, wanted // (unit * M * width))
-    rows = M
+    units, step = -(-N // unit), max(1, wanted // (unit * M * width))
     if chunks is not None and not together and unit * M * width > MOST_BYTES:
         per = max(1, chunks[0])
-        rows = min(M, per * max(1, wanted // (per * min(step, N) * width)))
-    return [((m, min(m + rows, M)), (n, min(n + step, N))) for n in range(0, N, step) for m in range(0, M, rows)]
+        rows = min(M, per * max(1, wanted // (per * min(unit * step, N) * width)))
+    else:
+        rows = M
+    least, cuts = min(step, max(1, TASK_BYTES // LAST // (unit * M * width))), [0]
+    while cuts[-1] < N:
+        left = units - cuts[-1] // unit
+        size = step if threads == 1 or rows < M else min(step, max(least, -(-left // (2 * threads))))
+        cuts.append(min(cuts[-1] + unit * size, N))
+    return [((m, min(m + rows, M)), samples) for samples in itertools.pairwise(cuts) for m in range(0, M, rows)]
 
 
 def whole_chunks(view: Predictions) -> Range | None:
@@ -395,7 +404,7 @@ class Pieces:
             task(base, work, *piece, dask_key_name=task_key(job.topic, "piece", k))
             for k, piece in enumerate(self.tasks(cluster, **cut))
         ]
-        return cluster.run(job.topic, leaves, merge, base, label=label, keep=keep)
+        return cluster.run(job.topic, leaves, merge, base, label=label, keep=keep, in_turn=self.array is None)
 
     def tasks(
         self, cluster: Cluster, *, together: bool = False, task_bytes: int | None = None, model: int | None = None

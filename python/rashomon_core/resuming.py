@@ -91,12 +91,10 @@ def of_array(name: str, array: Array, axis: int = 0) -> Column:
 
 
 def of_spilled(name: str, array: SpillArray, *, turned: bool = False, groups: bool = False) -> Column:
-    """Return the column of an array whose second axis is samples, or groups of 512 of them; ``turned``: its first.
+    """Return the column of an array whose second axis is samples, or groups of 512 of them.
 
-    Only an array in memory can have samples first.
+    ``turned``: what is kept has samples first.
     """
-    if turned and array.in_memory:
-        return of_array(name, array.array())
     scratch = Scratch()
 
     def where(rows: slice) -> slice:

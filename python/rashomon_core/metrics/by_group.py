@@ -63,14 +63,13 @@ def readers(found: Visit, n_models: int, ddof: int) -> dict[str, Callable[[slice
             read["disagreement_rate"] = lambda rows: rate_from_squares(squares_of(found, rows), n_models, ddof)
     low, high, solver = found.low, found.high, found.capacity
     if low is not None and high is not None:
-        columns = low.shape[1] if low.in_memory else low.shape[0]
 
         def width(rows: slice) -> Array:
             total = np.zeros(rows.stop - rows.start)
-            for c in range(columns):
-                top = column_of(high, c, rows.start, rows.stop).astype(np.float64)
-                total += top - column_of(low, c, rows.start, rows.stop)
-            return total / columns
+            for c in range(low.shape[0]):
+                top, bottom = (column_of(x, c, rows.start, rows.stop) for x in (high, low))
+                total += np.subtract(top, bottom, dtype=np.float64)
+            return total / low.shape[0]
 
         read["viable_prediction_range"] = width
     if solver is not None:

@@ -165,11 +165,7 @@ class ChannelSolver:
                 self._counts += np.bincount(codes, minlength=len(STATUS))
 
     def _put(self, rows: slice, lower: Array, upper: Array) -> None:
-        place = np.stack([lower, upper])
-        if self.bounds.in_memory:
-            self.bounds.array()[:, rows] = place
-        else:
-            self.bounds.commit(place, slice(0, 2), rows)
+        self.bounds.put(np.stack([lower, upper]), slice(0, 2), rows)
 
     # -- two classes
 

@@ -146,7 +146,8 @@ class Overview:
             if self.ddof < M:
                 out["score_variance"] = lambda: ranges()["score_variance"]
             if self.keep_arrays and found.high is not None and found.variance is not None:
-                arrays.update(low=found.low.array(), high=found.high.array(), score_variance=found.variance.array())
+                low, high, variance = (x.array().T for x in (found.low, found.high, found.variance))
+                arrays.update(low=low, high=high, score_variance=variance)
         solver = found.capacity
         if solver is not None:
             chunk = max(1, min(CHUNK, self.memory // 256) // BLOCK) * BLOCK
@@ -194,7 +195,8 @@ class Overview:
 
         def width(c: int) -> Any:
             def read(start: int, stop: int) -> Array:
-                result: Array = column_of(high, c, start, stop).astype(np.float64) - column_of(low, c, start, stop)
+                top, bottom = column_of(high, c, start, stop), column_of(low, c, start, stop)
+                result: Array = np.subtract(top, bottom, dtype=np.float64)
                 return result
 
             return read
@@ -220,7 +222,7 @@ class Overview:
         in_turn: list[dict[str, float]] = []
         run(
             readers,
-            lambda read, _: describe(read, n, w, in_memory=fits, chunk=chunk),
+            lambda read, scratch: describe(read, n, w, in_memory=fits, chunk=chunk, scratch=scratch),
             lambda _, numbers: in_turn.append(numbers),
             threads=self.threads if fits else 1,
             label="summarising",

@@ -222,7 +222,7 @@ class Resampling:
         low, high, n = self.found.low, self.found.high, self.part.view.n_samples
         assert low is not None
         assert high is not None
-        result: Array = column_of(high, c, 0, n).astype(np.float64) - column_of(low, c, 0, n)
+        result: Array = np.subtract(column_of(high, c, 0, n), column_of(low, c, 0, n), dtype=np.float64)
         return result
 
     def _variance(self, c: int) -> Array:

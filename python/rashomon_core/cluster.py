@@ -40,13 +40,20 @@ __all__ = [
 #: Results that one merge takes in.
 FAN_IN = 8
 #: Results that are fetched in one call: it costs some milliseconds of workers that have something else to do.
-FETCHED = 8
+FETCHED = 4
 #: Seconds that a scheduler has to answer.
 CONNECT = 5.0
 #: Seconds that a measurement waits while there is no worker at all: local ones start again, batch systems send others.
 PATIENCE = 30.0
-#: Of local workers: nobody looks at profiles of their Python code, and taking them costs 5 % of their time.
-PLAIN = {"distributed.worker.profile.enabled": False}
+#: Of local workers and their scheduler: nobody looks at what they note of themselves. Profiles of their Python code
+#: cost 5 % of their time, the others 10 % of a processor.
+PLAIN = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "500ms",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
 #: Seconds between two looks at the result, and at the cluster.
 LOOK, WATCH = 0.1, 1.0
 

@@ -97,7 +97,7 @@ fairness_threshold, skip_undefined, ddof, size : as in :func:`rashomon_core.prof
         False: the profile has results and no arrays.
     kind, axes, key, key_per_model, n_classes, class_names, renormalize : as in :func:`rashomon_core.open_predictions`
     task_bytes : int, optional
-        Bytes that a task reads of a file, about; default 400 MB, or less so that all workers have some.
+        Bytes that a task reads of a file, about; default 512 MB, or less so that all workers have some.
 
     Returns
     -------

@@ -45,9 +45,10 @@ Range = tuple[int, int]
 #: Of an accumulator: a header and arrays by name.
 State = tuple[dict[str, Any], dict[str, Array]]
 #: Bytes of predictions that a task reads, about: .1 s where reading is fast, long beside the 3 ms that a task costs.
-TASK_BYTES = 3 << 27
+TASK_BYTES = 1 << 29
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
-#: The last tasks are shorter, down to this part of a task: while one worker is at the last, others have nothing to do.
+#: The last tasks are shorter, down to this part of a task: while one worker is at the last, others have nothing to do,
+#: and what it found is fetched when nobody works any more.
 LAST = 8
 #: Never more in one task, where chunks allow it: what a worker's death costs.
 MOST_BYTES = 1 << 30
@@ -172,8 +173,8 @@ def plan_tasks(
     Tasks are whole blocks of 4,096 samples with all models, so that every sum is taken as one process takes it, and
     whole chunks, so that each byte is read once. Where both together would be more than :data:`MOST_BYTES` (a chunk
     holds a great many samples), tasks are whole chunks of some models; with ``together``, for metrics that need all
-    models of a sample at once, they cut through the chunks instead. Several threads begin tasks in this order, and
-    get shorter ones as the end comes near, so that all have done at about the same time.
+    models of a sample at once, they cut through the chunks instead. Tasks begin in this order and get
+    shorter as the end comes near, so that all threads have done at about the same time.
 
     Parameters
     ----------
@@ -212,7 +213,7 @@ def plan_tasks(
     least, cuts = min(step, max(1, TASK_BYTES // LAST // (unit * M * width))), [0]
     while cuts[-1] < N:
         left = units - cuts[-1] // unit
-        size = step if threads == 1 or rows < M else min(step, max(least, -(-left // (2 * threads))))
+        size = step if rows < M else min(step, max(least, -(-left // (2 * threads))))
         cuts.append(min(cuts[-1] + unit * size, N))
     return [((m, min(m + rows, M)), samples) for samples in itertools.pairwise(cuts) for m in range(0, M, rows)]
 

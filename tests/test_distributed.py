@@ -395,6 +395,51 @@ def test_a_worker_is_killed_and_nothing_is_lost(client: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(not LINUX, reason="SIGKILL")
+def test_a_worker_is_killed_when_its_results_are_about_to_be_fetched(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", whole(24))
+    expected = rc.profile(rc.open_predictions(tmp_path / "x.npy")).results()
+    gather, killed = client.gather, []
+
+    def late(futures: list[Any]) -> Any:
+        if not killed:
+            pids = client.run(os.getpid)
+            (holder, *_) = next(iter(client.who_has(futures).values()))
+            killed.append(pids[holder])
+            os.kill(pids[holder], signal.SIGKILL)
+        return gather(futures)
+
+    monkeypatch.setattr(client, "gather", late)
+    found = rc.profile_distributed(tmp_path / "x.npy", scheduler=client, task_bytes=1 << 20)
+    assert killed
+    assert found.results() == expected
+    client.wait_for_workers(2, timeout=30)
+
+
+@pytest.mark.skipif(not LINUX, reason="SIGKILL")
+def test_a_result_that_cannot_be_made_again(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        status = "finished"
+
+        def add_done_callback(self, told: Callable[[Any], None]) -> None:
+            told(self)
+
+        def exception(self) -> Exception:
+            return library.scheduler.KilledWorker("piece", None, 3)  # type: ignore[no-any-return]
+
+    future = Gone()
+
+    def late(futures: list[Any]) -> Any:
+        future.status = "error"
+        raise future.exception()
+
+    monkeypatch.setattr(client, "gather", late)
+    with pytest.raises(WorkerError, match="a task ended 4 workers"):
+        clusters.Cluster(library, client)._collect([future], lambda: None)
+
+
+@pytest.mark.skipif(not LINUX, reason="SIGKILL")
 def test_a_task_that_ends_its_workers(cluster: Any, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
     with pytest.raises(WorkerError, match="a task ended 1 worker") as caught:

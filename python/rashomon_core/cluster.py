@@ -217,15 +217,15 @@ def task_key(topic: str, what: str, *number: int) -> str:
     return "-".join([start, what, own, *map(str, number)])
 
 
-def _in_turn() -> Callable[[str], int]:
+def _in_turn() -> Callable[[Any], int]:
     """Return the priority of a task by its key: leaves in their order, as a file is read best, all else before them.
 
     A function inside a function travels as its code: a scheduler may be without this library.
     """
 
-    def priority(key: str) -> int:
-        parts = key.split("-")
-        return -int(parts[-1]) if parts[-3] == "piece" else 1
+    def priority(key: Any) -> int:
+        parts = str(key).split("-")
+        return -int(parts[-1]) if parts[-3:-2] == ["piece"] else 1
 
     return priority
 
@@ -356,7 +356,13 @@ class Cluster:
             left = [k for k in range(len(futures)) if k not in found]
             ready = [k for k in left if self._is_there(futures[k])]
             if len(ready) >= min(FETCHED, len(left)):
-                for k, value in zip(ready, self.client.gather([futures[k] for k in ready]), strict=True):
+                try:
+                    values = self.client.gather([futures[k] for k in ready])
+                except Exception:
+                    for k in ready:  # what was there a moment ago had to be done again: says what is wrong now
+                        self._is_there(futures[k])
+                    raise
+                for k, value in zip(ready, values, strict=True):
                     found[k] = value
                     futures[k].release()
             show()

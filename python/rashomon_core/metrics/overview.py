@@ -60,7 +60,7 @@ class Overview:
     arrays: dict[str, Array] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, Any]:
-        """Return the metrics by name, what takes sorting as a function to call later; "losses" may be empty."""
+        """Return the metrics by name, what takes selecting as a function to call later; "losses" may be empty."""
         part, found, reference_name = self.part, self.found, self.reference_name
         largest, rates, target_rates = self.largest, self.rates, self.target_rates
         view, w = part.view, part.weights
@@ -186,7 +186,7 @@ class Overview:
         return self.keep_arrays or n * 40 < self.memory // 8
 
     def _ranges(self, part: Inputs, found: Visit) -> dict[str, Any]:
-        """Summarise widths and variances class by class; sorting them costs as much as reading many models."""
+        """Summarise widths and variances class by class; selecting costs as much as reading several models."""
         view, w, n, C = part.view, part.weights, part.view.n_samples, part.view.columns
         low, high, variance = found.low, found.high, found.variance
         assert low is not None

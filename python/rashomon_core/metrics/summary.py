@@ -35,9 +35,9 @@ def describe(
 ) -> dict[str, float]:
     """Return mean, p50, p90, p95, p99 and max of n values that ``read(start, stop)`` hands out in pieces.
 
-    With ``in_memory`` the values are gathered and sorted; without, they are read once per 16 bits of their order
-    (four times) in pieces of ``chunk`` (a multiple of 4,096), so that nothing of size n is held. The answers are the
-    same bits. ``scratch``: where values are gathered, for the next call too.
+    With ``in_memory`` the values are gathered and quantiles selected; without, they are read once per 16 bits of their
+    order (four times) in pieces of ``chunk`` (a multiple of 4,096), so that nothing of size n is held. The answers are
+    the same bits. ``scratch``: where values are gathered, for the next call too.
     """
     if in_memory:
         values = (scratch or Scratch()).array("values", (n,), np.float64)

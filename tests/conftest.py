@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
     why = _why_not_installed()
     if why is not None:
         raise pytest.UsageError(f"install first: {why}. Fix: pip install -e '{ROOT}[test]'")
+    # in the background of a script Ctrl-C is ignored, here and in every process that tests start
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from rashomon_core.vectors import Groups, as_reference
 from .channel import CapacityRule
 from .decisions import rate_from_squares
 from .sums import CHUNK
-from .visit import NO_REFERENCE, Reference, Request, Visit, column_of, squares_of, visit
+from .visit import NO_REFERENCE, Reference, Request, Visit, squares_of, visit, width_of
 
 __all__ = ["multiplicity_by_group", "multiplicity_of"]
 
@@ -61,14 +61,13 @@ def readers(found: Visit, n_models: int, ddof: int) -> dict[str, Callable[[slice
         read["pairwise_ambiguity"] = lambda rows: squares_of(found, rows) != n_models**2
         if ddof < n_models:
             read["disagreement_rate"] = lambda rows: rate_from_squares(squares_of(found, rows), n_models, ddof)
-    low, high, solver = found.low, found.high, found.capacity
-    if low is not None and high is not None:
+    low, solver = found.low, found.capacity
+    if low is not None:
 
         def width(rows: slice) -> Array:
             total = np.zeros(rows.stop - rows.start)
             for c in range(low.shape[0]):
-                top, bottom = (column_of(x, c, rows.start, rows.stop) for x in (high, low))
-                total += np.subtract(top, bottom, dtype=np.float64)
+                total += width_of(found, c, rows.start, rows.stop)
             return total / low.shape[0]
 
         read["viable_prediction_range"] = width

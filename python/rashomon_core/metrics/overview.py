@@ -21,7 +21,7 @@ from .groups import fairness_over_set
 from .scores import divergence
 from .summary import CHUNK, describe
 from .sums import count_of, share, total, total_of
-from .visit import Visit, column_of, squares_of
+from .visit import Visit, column_of, squares_of, width_of
 
 __all__ = ["Overview", "extremes"]
 
@@ -188,18 +188,11 @@ class Overview:
     def _ranges(self, part: Inputs, found: Visit) -> dict[str, Any]:
         """Summarise widths and variances class by class; selecting costs as much as reading several models."""
         view, w, n, C = part.view, part.weights, part.view.n_samples, part.view.columns
-        low, high, variance = found.low, found.high, found.variance
-        assert low is not None
-        assert high is not None
+        variance = found.variance
         assert variance is not None
 
         def width(c: int) -> Any:
-            def read(start: int, stop: int) -> Array:
-                top, bottom = column_of(high, c, start, stop), column_of(low, c, start, stop)
-                result: Array = np.subtract(top, bottom, dtype=np.float64)
-                return result
-
-            return read
+            return lambda start, stop: width_of(found, c, start, stop)
 
         def spread(c: int) -> Any:
             return lambda start, stop: column_of(variance, c, start, stop)

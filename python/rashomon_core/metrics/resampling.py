@@ -25,7 +25,7 @@ from .planes import encode_vector, mask_words
 from .replicates import Replicates, interval_of
 from .resampled_groups import of_fairness, of_multiplicity
 from .summary import LEVELS
-from .visit import Visit, column_of, squares_of
+from .visit import Visit, column_of, squares_of, width_of
 
 __all__ = ["Resampling"]
 
@@ -219,11 +219,7 @@ class Resampling:
         return chances
 
     def _width(self, c: int) -> Array:
-        low, high, n = self.found.low, self.found.high, self.part.view.n_samples
-        assert low is not None
-        assert high is not None
-        result: Array = np.subtract(column_of(high, c, 0, n), column_of(low, c, 0, n), dtype=np.float64)
-        return result
+        return width_of(self.found, c, 0, self.part.view.n_samples)
 
     def _variance(self, c: int) -> Array:
         assert self.found.variance is not None

@@ -37,7 +37,7 @@ from rashomon_core.vectors import target_rows
 from .channel import CapacityRule, ChannelSolver
 from .planes import encode_vector, mask_words, unpack_words
 
-__all__ = ["LOSSES", "Reference", "Request", "Visit", "column_of", "squares_of", "visit"]
+__all__ = ["LOSSES", "Reference", "Request", "Visit", "column_of", "squares_of", "visit", "width_of"]
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -149,6 +149,14 @@ def squares_of(found: Visit, rows: slice) -> Array:
 def column_of(array: SpillArray, c: int, start: int, stop: int) -> Array:
     """Return class c of samples start..stop of ``low``, ``high`` or ``variance``, wherever they are kept."""
     return np.asarray(array.read(slice(c, c + 1), slice(start, stop))[0])
+
+
+def width_of(found: Visit, c: int, start: int, stop: int) -> Array:
+    """Return the widths of the viable prediction ranges of class c of samples start..stop, in float64."""
+    assert found.low is not None
+    assert found.high is not None
+    top, bottom = (column_of(array, c, start, stop) for array in (found.high, found.low))
+    return np.asarray(np.subtract(top, bottom, dtype=np.float64))
 
 
 def visit(

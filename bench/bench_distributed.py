@@ -65,7 +65,7 @@ def in_turn(path: Path, metrics: str) -> dict[str, Any]:
     plan = pieces.plan_tasks(view.shape, 4, pieces.whole_chunks(view))
     states = [pieces.measure_piece(job, empty, None, *piece) for piece in plan]
     while len(states) > 1:
-        states = [pieces.merge_states((job, empty), states[i : i + 8]) for i in range(0, len(states), 8)]
+        states = [pieces.merge_states(pieces.Common(job, empty), states[i : i + 8]) for i in range(0, len(states), 8)]
     return empty.absorb(*states[0]).results(threads=1)
 
 

@@ -285,13 +285,26 @@ def test_only_accumulators_travel(client: Any, tmp_path: Path, monkeypatch: pyte
     assert moved < size / 20
 
 
+@pytest.mark.parametrize("most", [0, 1 << 20])
+def test_what_tasks_share_travels_once_or_with_them(
+    most: int, client: Any, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(pieces, "MOST_REPEATED", most)
+    array = da.from_array(data["x"], chunks=(M, 4096, C))
+    with library.get_task_stream(client) as stream:
+        found = rc.profile_distributed(array, scheduler=client, metrics="pass")
+    assert any("-shared-" in str(entry["key"]) for entry in stream.data) == (most == 0)
+    assert found.results() == rc.profile(data["x"], metrics="pass").results()
+
+
 def test_a_merge_leaves_what_it_merges_as_it_was() -> None:
     x = np.random.default_rng(0).dirichlet([1, 1, 1], (6, 8192)).astype(np.float32)
     empty = rc.MultiplicityAccumulator(6, 8192, 3, kind="proba", metrics="all", pairs=True, y=np.zeros(8192, int))
     halves = [slice(0, 4096), slice(4096, 8192)]
     states = [empty.fresh().update(x[:, h], samples=h).state() for h in halves]
     before = pickle.dumps(states)
-    once, twice = (pieces.merge_states((None, empty), states) for _ in range(2))  # type: ignore[arg-type]
+    job = pieces.Job.of(rc.Predictions.from_array(x), None, memory=1 << 20)
+    once, twice = (pieces.merge_states(pieces.Common(job, empty), states) for _ in range(2))
     assert pickle.dumps(states) == before
     assert pickle.dumps(once) == pickle.dumps(twice)
 

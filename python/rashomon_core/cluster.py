@@ -19,6 +19,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -30,16 +31,16 @@ __all__ = [
     "FAN_IN",
     "PATIENCE",
     "Cluster",
+    "Tree",
     "connected",
     "local_cluster",
-    "note_done",
     "parse_scheduler",
-    "task_key",
 ]
 
 #: Results that one merge takes in.
 FAN_IN = 8
-#: Results that are fetched in one call: it costs some milliseconds of workers that have something else to do.
+#: Results that are fetched in one call, fewer toward the end: it costs some milliseconds of workers that have something
+#: else to do.
 FETCHED = 4
 #: Seconds that a scheduler has to answer.
 CONNECT = 5.0
@@ -97,7 +98,8 @@ def connected(scheduler: object = None, *, memory: int | None = None) -> Iterato
         except ValueError:
             scheduler = "local"
     if isinstance(scheduler, library.Client):
-        yield Cluster(library, scheduler)
+        with Cluster(library, scheduler) as cluster:
+            yield cluster
         return
     if not isinstance(scheduler, str):
         raise UsageError(f"scheduler={scheduler!r} is neither a client nor an address. Fix: tcp://host:port, or local")
@@ -118,7 +120,8 @@ def connected(scheduler: object = None, *, memory: int | None = None) -> Iterato
                 "(dask scheduler), or say local"
             ) from None
         stack.callback(_close, client)
-        yield Cluster(library, client, memory // count if local == "local" and memory else None)
+        share = memory // count if local == "local" and memory else None
+        yield stack.enter_context(Cluster(library, client, share))
 
 
 @contextlib.contextmanager
@@ -203,18 +206,27 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def note_done(topic: str, nbytes: int) -> None:
-    """Tell the client, from inside a task, that one more leaf is done, which has read so many bytes."""
-    from distributed import get_worker
+@dataclass(frozen=True)
+class Tree:
+    """The name of a tree: where its leaves tell their end, and which of the trees that tell it there it is."""
 
-    with contextlib.suppress(ValueError):  # called outside a worker
-        get_worker().log_event(topic, nbytes)
+    topic: str = ""
+    number: int = 0
 
+    def key(self, what: str, *number: int) -> str:
+        """Return the key of a task.
 
-def task_key(topic: str, what: str, *number: int) -> str:
-    """Return the key of a task: Dask takes those that are alike but for hash and number for a group, and spreads it."""
-    start, _, own = topic.rpartition("-")
-    return "-".join([start, what, own, *map(str, number)])
+        Dask takes tasks whose keys are alike but for hash and numbers for a group, and spreads it.
+        """
+        start, _, own = self.topic.rpartition("-")
+        return "-".join([start, what, f"{own}{self.number:02x}", *map(str, number)])
+
+    def note_done(self, nbytes: int) -> None:
+        """Tell the client, from inside a task, that one more leaf is done, which has read so many bytes."""
+        from distributed import get_worker
+
+        with contextlib.suppress(ValueError):  # called outside a worker
+            get_worker().log_event(self.topic, (self.number, nbytes))
 
 
 def _in_turn() -> Callable[[Any], int]:
@@ -237,12 +249,29 @@ def _release() -> str:
 
 
 class Cluster:
-    """A client, and how to run trees of tasks on it."""
+    """A client, and how to run trees of tasks on it; the block in which that is done hears how far they are."""
 
     def __init__(self, library: Any, client: Any, memory: int | None = None) -> None:
         self.library, self.client = library, client
         #: Bytes that a task may take, where that is known.
         self.memory = memory
+        self._topic = f"rashomon-core-{uuid.uuid4().hex[:12]}"
+        #: Of each tree: leaves that are done, and bytes that they have read.
+        self._done: list[list[int]] = []
+
+    def __enter__(self) -> Cluster:
+        # Long before the first graph: a client sends one message every 10 ms, and the graph would wait for this one.
+        self.client.subscribe_topic(self._topic, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Exception):
+            self.client.unsubscribe_topic(self._topic)
+
+    def _note(self, event: tuple[float, tuple[int, int]]) -> None:
+        number, nbytes = event[1]
+        self._done[number][0] += 1
+        self._done[number][1] += int(nbytes)
 
     @property
     def workers(self) -> dict[str, Any]:
@@ -270,13 +299,14 @@ class Cluster:
                     f"the worker {address} {has}, the client has {_release()}. Fix: install the same release there"
                 )
 
-    def topic(self) -> str:
+    def tree(self) -> Tree:
         """Return a name of its own for a tree: keys of its tasks, events of its progress."""
-        return f"rashomon-core-{uuid.uuid4().hex[:12]}"
+        self._done.append([0, 0])
+        return Tree(self._topic, len(self._done) - 1)
 
     def run(
         self,
-        topic: str,
+        tree: Tree,
         leaves: Sequence[Any],
         merge: Callable[[Any, list[Any]], Any],
         shared: Any,
@@ -289,12 +319,12 @@ class Cluster:
 
         Parameters
         ----------
-        topic : str
-            From :meth:`topic`; leaves tell their end with :func:`note_done`.
+        tree : Tree
+            From :meth:`tree`; leaves tell their end with its ``note_done``.
         leaves : sequence of dask.delayed.Delayed
         merge : callable
             Takes ``shared`` and a list of neighbours, leaves them as they are, and returns one of the same kind.
-        shared : dask.delayed.Delayed
+        shared : dask.delayed.Delayed, or anything that travels in each task
         in_turn : bool
             Leaves begin in their order: they read, and wait for nothing but ``shared``.
 
@@ -311,16 +341,14 @@ class Cluster:
         while len(level) > keep:
             groups = [level[i : i + FAN_IN] for i in range(0, len(level), FAN_IN)]
             level = [
-                g[0] if len(g) == 1 else join(shared, g, dask_key_name=task_key(topic, "merge", depth, k))
+                g[0] if len(g) == 1 else join(shared, g, dask_key_name=tree.key("merge", depth, k))
                 for k, g in enumerate(groups)
             ]
             depth += 1
-        done = count = 0
+        done = self._done[tree.number]
 
-        def note(event: tuple[float, int]) -> None:
-            nonlocal done, count
-            done = min(done + 1, len(leaves))  # those of a worker that died come twice
-            count += int(event[1])
+        def show() -> None:
+            tiles.progress(label, min(done[0], len(leaves)), len(leaves), done[1])  # of a worker that died: twice
 
         tiles.progress(label, 0, len(leaves))
         futures: list[Any] = []
@@ -328,18 +356,14 @@ class Cluster:
             with warnings.catch_warnings():
                 # what belongs to samples travels with its tasks, once and nowhere else: large, and meant to be
                 warnings.filterwarnings("ignore", message="Sending large graph")
-                self.client.subscribe_topic(topic, note)
                 futures = self.client.compute(level, optimize_graph=False, priority=_in_turn() if in_turn else 0)
-            result = self._collect(futures, lambda: tiles.progress(label, done, len(leaves), count))
+            result = self._collect(futures, show)
         except BaseException:
             for future in futures:
                 with contextlib.suppress(Exception):
                     future.cancel(force=True)
             raise
-        finally:
-            with contextlib.suppress(Exception):
-                self.client.unsubscribe_topic(topic)
-        tiles.progress(label, len(leaves), len(leaves), count)
+        tiles.progress(label, len(leaves), len(leaves), done[1])
         return result
 
     def _collect(self, futures: list[Any], show: Callable[[], None]) -> list[Any]:
@@ -355,7 +379,7 @@ class Cluster:
                 ended.get(timeout=LOOK)  # in pieces: Ctrl-C gets through everywhere
             left = [k for k in range(len(futures)) if k not in found]
             ready = [k for k in left if self._is_there(futures[k])]
-            if len(ready) >= min(FETCHED, len(left)):
+            if len(ready) >= min(FETCHED, -(-len(left) // 2)):
                 try:
                     values = self.client.gather([futures[k] for k in ready])
                 except Exception:

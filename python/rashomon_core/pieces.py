@@ -1,7 +1,7 @@
 """Predictions that are elsewhere, in pieces: how they are cut, and what tasks do with one.
 
 A piece is a range of models and samples: the chunk of a Dask array, or a range of a file that each worker opens
-itself. Tasks are plain functions; what they share travels to each worker once.
+itself. Tasks are plain functions; what they share travels to each worker once, or with them where it is small.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .accumulate import MultiplicityAccumulator
-from .cluster import Cluster, note_done, task_key
+from .cluster import Cluster, Tree
 from .errors import InvalidInputError, MissingDependencyError, UsageError
 from .metrics.visit import Request, visit
 from .predictions import ArraySource, Kind, Predictions, canonical_axes
@@ -27,6 +28,7 @@ from .tiles import BLOCK
 
 __all__ = [
     "TASK_BYTES",
+    "Common",
     "Job",
     "Opening",
     "Pieces",
@@ -50,6 +52,8 @@ HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
 #: The last tasks are shorter, down to this part of a task: while one worker is at the last, others have nothing to do,
 #: and what it found is fetched when nobody works any more.
 LAST = 8
+#: Bytes up to which what tasks share travels in all of them; as a task of its own it would cost 5 ms before the others.
+MOST_REPEATED = 1 << 20
 #: Never more in one task, where chunks allow it: what a worker's death costs.
 MOST_BYTES = 1 << 30
 
@@ -66,7 +70,7 @@ class Opening:
 class Job:
     """What all tasks share."""
 
-    topic: str
+    tree: Tree
     opening: Opening | None
     shape: tuple[int, ...]
     dtype: str
@@ -85,13 +89,13 @@ class Job:
         opening: Opening | None,
         *,
         memory: int,
-        topic: str = "",
+        tree: Tree | None = None,
         n_classes: int | None = None,
         threshold: float | None = None,
     ) -> Job:
         """Take the facts from ``view``."""
         return cls(
-            topic=topic,
+            tree=tree or Tree(),
             opening=opening,
             shape=view.shape,
             dtype=view.dtype.str,
@@ -234,8 +238,8 @@ def whole_chunks(view: Predictions) -> Range | None:
 
 
 @lru_cache(maxsize=1)
-def _open(opening: Opening, topic: str) -> Predictions:
-    """Open a path once in each worker process and for each measurement (``topic``): the file may change between."""
+def _open(opening: Opening, tree: Tree) -> Predictions:
+    """Open a path once in each worker process and for each measurement (``tree``): the file may change between."""
     return open_predictions(opening.path, **dict(opening.options))
 
 
@@ -259,7 +263,7 @@ def _block(job: Job, data: Array | None, models: Range, samples: Range) -> Predi
             )
     else:
         assert job.opening is not None
-        view = _open(job.opening, job.topic)
+        view = _open(job.opening, job.tree)
         if view.shape != job.shape or view.dtype.str != job.dtype:
             raise InvalidInputError(
                 f"shape {view.shape} {view.dtype} on worker {_here()}, {job.shape} {np.dtype(job.dtype)} on the client",
@@ -293,17 +297,24 @@ def _here() -> str:
         return "?"
 
 
-def _held(both: Any) -> Any:
+class Common:
+    """What all tasks of a tree share. Neither a tuple nor a dataclass: Dask would look into it for tasks."""
+
+    def __init__(self, job: Job, shared: Any) -> None:
+        self.job, self.shared = job, shared
+
+
+def _held(common: Common) -> Common:
     """Task: what all others share, known to the scheduler, so that it outlives any worker."""
-    return both
+    return common
 
 
-def _work(both: tuple[Job, Any], work: Callable[..., Any], data: Array | None, models: Range, samples: Range) -> Any:
+def _work(common: Common, work: Callable[..., Any], data: Array | None, models: Range, samples: Range) -> Any:
     """Task: one piece."""
-    job, shared = both
-    result = work(job, shared, data, models, samples)
+    job = common.job
+    result = work(job, common.shared, data, models, samples)
     width = math.prod(job.shape[2:]) * np.dtype(job.dtype).itemsize
-    note_done(job.topic, (models[1] - models[0]) * (samples[1] - samples[0]) * width)
+    job.tree.note_done((models[1] - models[0]) * (samples[1] - samples[0]) * width)
     return result
 
 
@@ -328,24 +339,24 @@ def measure_piece(job: Job, empty: MultiplicityAccumulator, data: Array | None, 
     return acc.state()
 
 
-def merge_states(both: tuple[Job, MultiplicityAccumulator], parts: list[State]) -> State:
+def merge_states(common: Common, parts: list[State]) -> State:
     """Task: neighbours as one.
 
     They are left as they are, since another task may need them again after a worker's death: sums of models, which
     are added in place, are copied.
     """
-    acc = both[1].fresh()
+    acc: MultiplicityAccumulator = common.shared.fresh()
     for header, arrays in parts:
         acc.absorb(header, {k: x if k.startswith("span") else x.copy() for k, x in arrays.items()})
     return acc.state()
 
 
-def side_by_side(both: Any, parts: list[Array]) -> Array:
+def side_by_side(common: Common, parts: list[Array]) -> Array:
     """Task: the samples of all."""
     return np.concatenate(parts)
 
 
-def most_of(both: Any, parts: list[int]) -> int:
+def most_of(common: Common, parts: list[int]) -> int:
     """Task: the largest."""
     return max(parts)
 
@@ -387,7 +398,7 @@ class Pieces:
     ) -> list[Any]:
         """Run ``work`` on every piece, merge until at most ``keep`` results are left and return these, in order.
 
-        ``shared`` goes to each worker once.
+        ``shared`` goes to each worker once, or with the tasks where it is small.
         """
         from dask.delayed import delayed
 
@@ -395,17 +406,16 @@ class Pieces:
             self.view,
             self.opening,
             memory=memory,
-            topic=cluster.topic(),
+            tree=cluster.tree(),
             n_classes=n_classes,
             threshold=threshold,
         )
-        base = delayed(_held, pure=False)((job, shared), dask_key_name=task_key(job.topic, "shared"))
+        tasks, base = self.tasks(cluster, **cut), Common(job, shared)
+        if len(tasks) * len(pickle.dumps(base)) > MOST_REPEATED:
+            base = delayed(_held, pure=False)(base, dask_key_name=job.tree.key("shared"))
         task = delayed(_work, pure=False)
-        leaves = [
-            task(base, work, *piece, dask_key_name=task_key(job.topic, "piece", k))
-            for k, piece in enumerate(self.tasks(cluster, **cut))
-        ]
-        return cluster.run(job.topic, leaves, merge, base, label=label, keep=keep, in_turn=self.array is None)
+        leaves = [task(base, work, *piece, dask_key_name=job.tree.key("piece", k)) for k, piece in enumerate(tasks)]
+        return cluster.run(job.tree, leaves, merge, base, label=label, keep=keep, in_turn=self.array is None)
 
     def tasks(
         self, cluster: Cluster, *, together: bool = False, task_bytes: int | None = None, model: int | None = None

@@ -47,13 +47,16 @@ CONNECT = 5.0
 #: Seconds that a measurement waits while there is no worker at all: local ones start again, batch systems send others.
 PATIENCE = 30.0
 #: Of local workers and their scheduler: nobody looks at what they note of themselves. Profiles of their Python code
-#: cost 5 % of their time, the others 10 % of a processor.
+#: cost 5 % of their time, the others 10 % of a processor. Nor do they hand every array's memory back to the system, as
+#: Dask asks of the C library: the next one would have to be mapped and zeroed page by page, 5 to 10 % of a pass.
 PLAIN = {
     "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.monitor-interval": "500ms",
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 26,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 25,
 }
 #: Seconds between two looks at the result, and at the cluster.
 LOOK, WATCH = 0.1, 1.0

@@ -146,6 +146,7 @@ def bench_workers(
         report(f"{label}: two worker processes", seen.over("subject", "one"), "x one", 1.6)
         report("  by processor time: one worker / the busier of two", one / two, "x")
         report("  the tasks alone, by two processes that know of nobody", seen.over("apart", "lone"), "x one")
+        report("  of what those gain", seen.over("subject", "one") / seen.over("apart", "lone"), "times")
     cost = 100 * (seen.seconds["one"] / seen.seconds["serial"] - 1)
     report(f"{label}: one worker process at chunks of 65.5 MB", cost, "% beyond the work", 5, at_most=True)
     report("  by processor time of the worker", 100 * (one / work - 1), "% beyond the work")

@@ -24,8 +24,8 @@ from test_cli import document, run
 import rashomon_core as rc
 from rashomon_core import cluster as clusters
 from rashomon_core import distributed as module
-from rashomon_core import pieces
-from rashomon_core.errors import MissingDependencyError, WorkerError
+from rashomon_core import pieces, tiles
+from rashomon_core.errors import WorkerError
 
 library = pytest.importorskip("distributed", reason="distributed is not installed (pip install 'rashomon-core[dask]')")
 da = pytest.importorskip("dask.array", reason="dask is not installed (pip install 'rashomon-core[dask]')")
@@ -116,6 +116,24 @@ def test_tasks_of_a_file_begin_in_their_order(client: Any, tmp_path: Path) -> No
     orders = [[k for _, k in sorted(each)] for each in begun.values()]
     # whoever is free takes the next; one that a worker had no time for so far may be stolen by another
     assert sum(k > after for order in orders for k, after in itertools.pairwise(order)) <= 2, orders
+
+
+def test_leaves_tell_their_end_where_somebody_listens(
+    client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).random((40, 16 * 4096), dtype=np.float32)
+    np.save(tmp_path / "x.npy", x)
+    before = set(client.get_events())
+    rc.profile_distributed(tmp_path / "x.npy", scheduler=client, metrics="pass", task_bytes=1 << 20)
+    assert not [topic for topic in set(client.get_events()) - before if "rashomon" in str(topic)]
+    told: list[tuple[str, int, int, int]] = []
+    monkeypatch.setattr(tiles, "_reporter", lambda *what: told.append(what))
+    rc.profile_distributed(tmp_path / "x.npy", scheduler=client, metrics="pass", task_bytes=1 << 20)
+    told = [what for what in told if what[0] == "measuring"]
+    _, done, total, nbytes = told[-1]
+    assert (done, nbytes) == (total, x.nbytes)
+    assert total > 8
+    assert [what[1] for what in told] == sorted(what[1] for what in told)
 
 
 # --- the same bits ----------------------------------------------------------------------------------------------
@@ -295,18 +313,6 @@ def test_what_tasks_share_travels_once_or_with_them(
         found = rc.profile_distributed(array, scheduler=client, metrics="pass")
     assert any("-shared-" in str(entry["key"]) for entry in stream.data) == (most == 0)
     assert found.results() == rc.profile(data["x"], metrics="pass").results()
-
-
-def test_a_merge_leaves_what_it_merges_as_it_was() -> None:
-    x = np.random.default_rng(0).dirichlet([1, 1, 1], (6, 8192)).astype(np.float32)
-    empty = rc.MultiplicityAccumulator(6, 8192, 3, kind="proba", metrics="all", pairs=True, y=np.zeros(8192, int))
-    halves = [slice(0, 4096), slice(4096, 8192)]
-    states = [empty.fresh().update(x[:, h], samples=h).state() for h in halves]
-    before = pickle.dumps(states)
-    job = pieces.Job.of(rc.Predictions.from_array(x), None, memory=1 << 20)
-    once, twice = (pieces.merge_states(pieces.Common(job, empty), states) for _ in range(2))
-    assert pickle.dumps(states) == before
-    assert pickle.dumps(once) == pickle.dumps(twice)
 
 
 # --- workers that die -------------------------------------------------------------------------------------------
@@ -501,19 +507,6 @@ def test_interrupted(client: Any, tmp_path: Path) -> None:
     nothing_left(client)
     found = rc.profile_distributed(made(dask_tasks.scores, chunks=2), scheduler=client)  # the cluster is as it was
     assert found.results() == rc.profile(whole(2)).results()
-
-
-def test_dask_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.save(tmp_path / "x.npy", np.eye(3, dtype=np.float32)[None])
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingDependencyError, match=r"'distributed', which is not installed.*rashomon-core\[dask\]"):
-        rc.profile_distributed(tmp_path / "x.npy")
-    done = run("measure", tmp_path / "x.npy", "--scheduler", "local")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert "pip install 'rashomon-core[dask]'" in done.stderr
-    monkeypatch.setitem(sys.modules, "dask.array", None)
-    with pytest.raises(MissingDependencyError, match="'dask'"):
-        rc.profile_distributed(np.eye(3))
 
 
 def test_what_is_not_a_dask_array(client: Any) -> None:

@@ -1,7 +1,9 @@
-"""How predictions are cut into tasks of a cluster."""
+"""How predictions are cut into tasks of a cluster, and what needs no cluster."""
 
 from __future__ import annotations
 
+import pickle
+import sys
 from pathlib import Path
 
 import dask_tasks
@@ -9,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_cli import run
 
 import rashomon_core as rc
 from rashomon_core import pieces
+from rashomon_core.errors import MissingDependencyError
 
 
 @given(
@@ -76,3 +80,28 @@ def test_what_is_not_decoded_is_cut_anywhere(tmp_path: Path) -> None:
     for name, expected in {"x.npy": None, "models": None, "plain.zarr": None, "packed.zarr": x.shape[:2]}.items():
         assert pieces.whole_chunks(rc.open_predictions(tmp_path / name)) == expected, name
     assert pieces.whole_chunks(rc.open_predictions(tmp_path / "small.zarr")) == (5, 4096)
+
+
+def test_a_merge_leaves_what_it_merges_as_it_was() -> None:
+    x = np.random.default_rng(0).dirichlet([1, 1, 1], (6, 8192)).astype(np.float32)
+    empty = rc.MultiplicityAccumulator(6, 8192, 3, kind="proba", metrics="all", pairs=True, y=np.zeros(8192, int))
+    halves = [slice(0, 4096), slice(4096, 8192)]
+    states = [empty.fresh().update(x[:, h], samples=h).state() for h in halves]
+    before = pickle.dumps(states)
+    job = pieces.Job.of(rc.Predictions.from_array(x), None, memory=1 << 20)
+    once, twice = (pieces.merge_states(pieces.Common(job, empty), states) for _ in range(2))
+    assert pickle.dumps(states) == before
+    assert pickle.dumps(once) == pickle.dumps(twice)
+
+
+def test_dask_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "x.npy", np.eye(3, dtype=np.float32)[None])
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingDependencyError, match=r"'distributed', which is not installed.*rashomon-core\[dask\]"):
+        rc.profile_distributed(tmp_path / "x.npy")
+    done = run("measure", tmp_path / "x.npy", "--scheduler", "local")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "pip install 'rashomon-core[dask]'" in done.stderr
+    monkeypatch.setitem(sys.modules, "dask.array", None)
+    with pytest.raises(MissingDependencyError, match="'dask'"):
+        rc.profile_distributed(np.eye(3))

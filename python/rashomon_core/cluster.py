@@ -35,6 +35,7 @@ __all__ = [
     "connected",
     "local_cluster",
     "parse_scheduler",
+    "size_sent",
 ]
 
 #: Results that one merge takes in.
@@ -215,6 +216,8 @@ class Tree:
 
     topic: str = ""
     number: int = 0
+    #: Whether anybody listens.
+    heard: bool = False
 
     def key(self, what: str, *number: int) -> str:
         """Return the key of a task.
@@ -226,6 +229,8 @@ class Tree:
 
     def note_done(self, nbytes: int) -> None:
         """Tell the client, from inside a task, that one more leaf is done, which has read so many bytes."""
+        if not self.heard:
+            return
         from distributed import get_worker
 
         with contextlib.suppress(ValueError):  # called outside a worker
@@ -259,17 +264,19 @@ class Cluster:
         #: Bytes that a task may take, where that is known.
         self.memory = memory
         self._topic = f"rashomon-core-{uuid.uuid4().hex[:12]}"
+        self._listening = tiles.progress_is_shown()
         #: Of each tree: leaves that are done, and bytes that they have read.
         self._done: list[list[int]] = []
 
     def __enter__(self) -> Cluster:
-        # Long before the first graph: a client sends one message every 10 ms, and the graph would wait for this one.
-        self.client.subscribe_topic(self._topic, self._note)
+        if self._listening:  # long before the first graph: of a client's messages each waits 10 ms for the one before
+            self.client.subscribe_topic(self._topic, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(Exception):
-            self.client.unsubscribe_topic(self._topic)
+        if self._listening:
+            with contextlib.suppress(Exception):
+                self.client.unsubscribe_topic(self._topic)
 
     def _note(self, event: tuple[float, tuple[int, int]]) -> None:
         number, nbytes = event[1]
@@ -305,7 +312,7 @@ class Cluster:
     def tree(self) -> Tree:
         """Return a name of its own for a tree: keys of its tasks, events of its progress."""
         self._done.append([0, 0])
-        return Tree(self._topic, len(self._done) - 1)
+        return Tree(self._topic, len(self._done) - 1, self._listening)
 
     def run(
         self,
@@ -426,6 +433,13 @@ class Cluster:
                 )
             raise error
         return bool(future.status == "finished")
+
+
+def size_sent(thing: object) -> int:
+    """Return the bytes of something as it is sent to workers."""
+    from distributed.protocol.pickle import dumps
+
+    return len(dumps(thing))
 
 
 def parse_scheduler(text: str) -> str:

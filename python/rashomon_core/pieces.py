@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .accumulate import MultiplicityAccumulator
-from .cluster import Cluster, Tree
+from .cluster import Cluster, Tree, size_sent
 from .errors import InvalidInputError, MissingDependencyError, UsageError
 from .metrics.visit import Request, visit
 from .predictions import ArraySource, Kind, Predictions, canonical_axes
@@ -411,7 +410,7 @@ class Pieces:
             threshold=threshold,
         )
         tasks, base = self.tasks(cluster, **cut), Common(job, shared)
-        if len(tasks) * len(pickle.dumps(base)) > MOST_REPEATED:
+        if len(tasks) * size_sent(base) > MOST_REPEATED:
             base = delayed(_held, pure=False)(base, dask_key_name=job.tree.key("shared"))
         task = delayed(_work, pure=False)
         leaves = [task(base, work, *piece, dask_key_name=job.tree.key("piece", k)) for k, piece in enumerate(tasks)]

@@ -146,6 +146,11 @@ def progress(label: str, done: int, total: int, nbytes: int = 0) -> None:
         _reporter(label, done, total, nbytes)
 
 
+def progress_is_shown() -> bool:
+    """Whether anybody is told by :func:`progress`: work elsewhere need not send how far it is."""
+    return _reporter is not None
+
+
 def run(
     tasks: Sequence[T],
     work: Callable[[T, Scratch], R],

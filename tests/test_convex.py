@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -193,6 +194,32 @@ def test_separable_answers() -> None:
         near = LinearSet(rows, answers, epsilon=0.1, l2=1e-4)
         assert near.range(rows[:3]).status.tolist() == ["certified"] * 3
     LinearSet(X, np.where(X[:, 0] > 0, 0.9, 0.1), epsilon=0.1)  # soft answers always have an optimum
+
+
+def test_separable_answers_are_those_that_a_linear_program_separates() -> None:
+    """Few values, so that hyperplanes run through samples; near ones; columns of other sizes."""
+    optimize = pytest.importorskip("scipy.optimize", reason="scipy is not installed")
+    rng, seen = np.random.default_rng(0), [0, 0]
+    for k in range(300):
+        n, d = int(rng.integers(4, 25)), int(rng.integers(1, 4))
+        X = rng.integers(-2, 3, (n, d)) + (k % 3 == 0) * 1e-3 * rng.normal(size=(n, d))
+        X = X * 10.0 ** (rng.integers(-3, 4, d) * (k % 5 == 0))
+        y = (X @ rng.normal(size=d) + rng.logistic(size=n) * rng.choice([0.1, 1.0]) > 0).astype(int)
+        if len(set(y)) < 2:
+            continue
+        # theta and t: the most sum(t), t <= 1, sign(y) A theta >= t; 0 where no hyperplane separates any
+        A = (2 * y - 1)[:, None] * theta_rows(X / np.abs(X).max(axis=0).clip(1e-9))
+        found = optimize.linprog(
+            np.r_[np.zeros(d + 1), -np.ones(n)],
+            A_ub=np.hstack([-A, np.eye(n)]),
+            b_ub=np.zeros(n),
+            bounds=[(None, None)] * (d + 1) + [(0, 1)] * n,
+        )
+        separable = -found.fun > 1e-6
+        seen[separable] += 1
+        with pytest.raises(InvalidInputError, match="l2 > 0") if separable else contextlib.nullcontext():
+            assert LinearSet(X, y, epsilon=0.1).optimum_gap < 1e-9
+    assert min(seen) > 80
 
 
 def test_far_reaching_sets_are_certified() -> None:

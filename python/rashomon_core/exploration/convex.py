@@ -171,16 +171,39 @@ class LinearSet:
         z = self._A @ y if z is None else z
         return float(self._s @ (np.logaddexp(0.0, z) - self._p * z) + 0.5 * (self._penalty * y) @ y)
 
+    def _bend(self, y: Array) -> tuple[Array, Array]:
+        """Return the gradient of the loss and its Hessian."""
+        z = self._A @ y
+        q, rest = sigmoid(z), sigmoid(-z)
+        hessian = (self._A.T * (self._s * q * rest)) @ self._A
+        hessian[np.diag_indices_from(hessian)] += self._penalty
+        # q - p, which near 1 is not to be lost in rounding
+        return self._A.T @ (self._s * (q * (1 - self._p) - rest * self._p)) + self._penalty * y, hessian
+
     def _newton(self, y: Array, direction: Array) -> tuple[Array, Array]:
         """Return the Newton step of direction'y + L(y), and the solution of Hessian d = direction."""
-        z = self._A @ y
-        q = sigmoid(z)
-        gradient = direction + self._A.T @ (self._s * (q - self._p)) + self._penalty * y
-        curvature = self._s * q * sigmoid(-z)
-        hessian = (self._A.T * curvature) @ self._A
-        hessian[np.diag_indices_from(hessian)] += self._penalty
-        both = np.linalg.solve(hessian, np.stack([gradient, direction], axis=1))
+        gradient, hessian = self._bend(y)
+        both = np.linalg.solve(hessian, np.stack([direction + gradient, direction], axis=1))
         return -both[:, 0], both[:, 1]
+
+    def _has_minimum_near(self, y: Array) -> bool:
+        """Whether the loss bends enough at ``y`` for its slope there: then a minimum exists, else doubles show none.
+
+        The slope's length in the norm of the Hessian, with what rounding may hide of it, times the most that a step of
+        length 1 changes a score: at most 1/2 is enough (F. Bach, Self-concordant analysis for logistic regression,
+        Electronic Journal of Statistics 4, 2010, proposition 2). Where a hyperplane separates answers the loss bends
+        less and less while its slope goes to 0, until rounding is all that is left of it.
+        """
+        gradient, hessian = self._bend(y)
+        z = self._A @ y
+        terms = self._s * (sigmoid(z) * (1 - self._p) + sigmoid(-z) * self._p)
+        hidden = np.finfo(float).eps * float(np.linalg.norm(np.abs(self._A).T @ terms + np.abs(self._penalty * y)))
+        sizes, axes = np.linalg.eigh(hessian)
+        if not sizes[0] > 0:
+            return False
+        slope = float(np.linalg.norm((axes.T @ gradient) / np.sqrt(sizes))) + hidden / math.sqrt(sizes[0])
+        reach = float(np.linalg.norm((self._A @ axes) / np.sqrt(sizes), axis=1).max())
+        return bool(slope * reach <= 0.5)
 
     def _minimise(self, y: Array, direction: Array, steps: int) -> tuple[Array, Array, Array, int, bool]:
         """Minimise direction'y + L(y): y, a last step not taken, Hessian^-1 direction, steps, converged."""
@@ -221,10 +244,11 @@ class LinearSet:
     def _solve_optimum(self) -> None:
         nothing = np.zeros(self._A.shape[1])
         try:
-            y, step, _, _, converged = self._minimise(nothing, nothing, 2 * MAX_NEWTON)
+            y, step, *_ = self._minimise(nothing, nothing, 2 * MAX_NEWTON)
+            found = self._has_minimum_near(y)
         except np.linalg.LinAlgError:
-            converged = False
-        if not converged:
+            found = False
+        if not found:
             raise InvalidInputError(
                 "a hyperplane separates the answers (or some of them from the rest), so no smallest loss exists",
                 fix="give l2 > 0, for example 1e-3, or softer answers",

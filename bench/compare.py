@@ -1,6 +1,6 @@
 """Put a bench run beside a stored baseline, as ratios to each run's own anchors, never seconds against seconds.
 
-    python bench/compare.py                            # the newest run in .benchmarks beside bench/baseline.json
+    python bench/compare.py                            # the newest run in .benchmarks beside a baseline of its machine
     python bench/compare.py RUN.json --fail-above 10   # exit code 1 where a row is worse by over 10 %, beyond noise
     python bench/compare.py --save-baseline --markdown docs/performance.md   # a new baseline, and the docs' table
 
@@ -212,6 +212,15 @@ def read_baseline(path: Path) -> Run:
     return Run(found["facts"], keyed(Row(**item) for item in found["rows"]))
 
 
+def baseline_for(now: Run, folder: Path) -> Path:
+    """Return the baseline of a folder that is from such a machine, else ``baseline.json``."""
+    usual = folder / BASELINE.name
+    for path in [usual, *sorted(folder.glob("baseline_*.json"))]:
+        if path.is_file() and all(read_baseline(path).facts.get(key) == now.facts.get(key) for key in MACHINE):
+            return path
+    return usual
+
+
 # ----------------------------------------------------------------------------------------------------
 # Writing
 
@@ -369,7 +378,12 @@ def parse(args: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="*", type=Path, help="JSON of a run, or of its parts; default: the newest one")
-    parser.add_argument("--baseline", type=Path, default=BASELINE, metavar="FILE", help="default: bench/baseline.json")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="FILE",
+        help="default: that of bench/baseline*.json which is of this machine, else bench/baseline.json",
+    )
     parser.add_argument("--fail-above", type=float, metavar="PERCENT", help="exit code 1 where a row is worse by more")
     parser.add_argument("--save-baseline", action="store_true", help="write the baseline from the run")
     parser.add_argument(
@@ -388,14 +402,15 @@ def command(args: Sequence[str] | None = None) -> int:
         now = read_run(given.run or [newest_run(ROOT / ".benchmarks")])
     elif given.run:
         raise Refused("--markdown shows the baseline. Fix: add --save-baseline, or leave the run out")
+    path = given.baseline or (BASELINE if keeps else baseline_for(now, BASELINE.parent))
     if given.save_baseline:
         if not now.rows:
             raise Refused("the run holds no row to keep")
-        given.baseline.write_text(baseline_text(now), encoding="utf-8")
-        print(f"{given.baseline}: {len(now.rows)} rows", file=sys.stderr)
+        path.write_text(baseline_text(now), encoding="utf-8")
+        print(f"{path}: {len(now.rows)} rows", file=sys.stderr)
         if other_work(now.facts):
             print(f"warning: other work ran when it began (load {now.facts['load']:.1f})", file=sys.stderr)
-    before = read_baseline(given.baseline)
+    before = read_baseline(path)
     if given.markdown is not None:
         table = markdown_table(before)
         if str(given.markdown) == "-":

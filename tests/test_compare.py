@@ -312,6 +312,26 @@ def test_every_leaf_has_a_bench() -> None:
     assert named == {path.name for path in (ROOT / "bench").glob("bench_*.py")}
 
 
+def test_the_baseline_of_such_a_machine_is_taken(files: dict[str, Path], tmp_path: Path) -> None:
+    keep(files, row("a", 10.0))
+    now = compare.read_run([write(files["run"], row("a", 10.0))])
+    assert compare.baseline_for(now, tmp_path / "nowhere").name == "baseline.json"
+    folder = tmp_path / "baselines"
+    folder.mkdir()
+    own = json.loads(files["base"].read_text(encoding="utf-8"))
+    for name, processor in (("baseline.json", "another"), ("baseline_a.json", "a third"), ("baseline_b.json", None)):
+        facts = own["facts"] | ({} if processor is None else {"processor": processor})
+        (folder / name).write_text(json.dumps(own | {"facts": facts}), encoding="utf-8")
+    assert compare.baseline_for(now, folder).name == "baseline_b.json"
+    (folder / "baseline_b.json").unlink()
+    assert compare.baseline_for(now, folder).name == "baseline.json"
+
+
+@pytest.mark.parametrize("path", sorted(compare.BASELINE.parent.glob("baseline*.json")), ids=lambda path: path.name)
+def test_baselines_can_be_read(path: Path) -> None:
+    assert len(compare.read_baseline(path).rows) > 400
+
+
 def test_page_shows_the_baseline() -> None:
     page = ROOT / "docs" / "performance.md"
     table = compare.table_of_page(page.read_text(encoding="utf-8"), page.name)

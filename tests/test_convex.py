@@ -222,6 +222,45 @@ def test_separable_answers_are_those_that_a_linear_program_separates() -> None:
     assert min(seen) > 80
 
 
+@pytest.mark.parametrize("offset", [0, 2000, 1e4, 1e6])
+def test_separable_answers_far_from_the_origin(offset: float) -> None:
+    X = np.array([[2, 1], [1, 1], [0, 1], [0, 2], [0, 2], [2, 0]], dtype=float)
+    with pytest.raises(InvalidInputError, match="l2 > 0"):  # what lies on the hyperplane does so but for rounding
+        LinearSet(X + offset, [1, 0, 0, 0, 1, 1], epsilon=0.01)
+
+
+def test_weights_of_very_different_sizes() -> None:
+    """A full Newton step would go to where the loss does not bend any more."""
+    X = [[-2, 1, -1], [1, 2, 1], [0, 2, 2], [3, 1, -1], [-1, 2, -2], [-1, 2, 3], [0, 1, -1], [1, -1, -1], [1, 0, 3]]
+    y, w = [1, 1, 0, 1, 0, 0, 0, 1, 1], [1, 100, 100, 100, 100, 10, 0.1, 1, 1]
+    found = LinearSet(np.array(X, dtype=float), y, epsilon=0.01, sample_weight=w)
+    near = LinearSet(np.array(X, dtype=float), y, epsilon=0.01, sample_weight=w, l2=1e-12)
+    assert found.optimum_gap < 1e-12
+    assert found.optimum.loss == pytest.approx(near.optimum.loss, abs=1e-8)
+
+
+@pytest.mark.parametrize("softness", [1e-3, 1e-6])
+def test_answers_that_are_nearly_certain(softness: float) -> None:
+    """The loss bends so little out there that steps cannot be solved for: values stay members, bounds stay bounds."""
+    X = np.arange(6.0)[:, None]
+    found = LinearSet(X, [softness] * 3 + [1 - softness] * 3, epsilon=0.1)
+    reached = found.range(X)
+    assert set(reached.status.tolist()) <= {"certified", "precision_limit"}
+    assert (reached.low_bound <= reached.low).all()
+    assert (reached.low <= reached.high).all()
+    assert (reached.high <= reached.high_bound).all()
+    assert all(found.loss(model) <= found.limit * (1 + 1e-9) for model in found.members())
+
+
+def test_a_minimum_that_doubles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LinearSet, "_has_minimum_near", lambda self, y: False)
+    X, y = data()
+    with pytest.raises(InvalidInputError, match="hyperplane"):
+        LinearSet(X, y, epsilon=0.1)
+    with pytest.raises(InvalidInputError, match="scale the columns"):  # with a penalty there always is one
+        LinearSet(X, y, epsilon=0.1, l2=1e-14)
+
+
 def test_far_reaching_sets_are_certified() -> None:
     """Probabilities saturate before the loss reaches its limit: the search along the multiplier gives way."""
     X, y = data(300, 5)

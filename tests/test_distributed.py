@@ -567,6 +567,24 @@ def test_local_workers_come_and_go(data: dict[str, Any], tmp_path: Path) -> None
     assert found["results"] == rc.profile(data["x"], metrics="pass").results()
 
 
+def test_local_workers_leave_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")  # what Dask leaves of a cluster before
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    before = dict(os.environ)
+    with clusters.local_cluster(1) as cluster, library.Client(cluster, set_as_default=False) as client:
+        (there,) = client.run(lambda: dict(os.environ)).values()
+    assert int(there["MALLOC_TRIM_THRESHOLD_"]) == clusters.PLAIN[clusters.TRIM]
+    assert there["OMP_NUM_THREADS"] == "2"
+    assert dict(os.environ) == before
+
+
+def test_a_closed_client(client: Any) -> None:
+    client.close()
+    with pytest.raises(rc.UsageError, match="client is closed"):
+        rc.profile_distributed(da.zeros((2, 8)), scheduler=client)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_a_command_that_is_terminated_leaves_no_folder_and_no_process(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()

@@ -47,6 +47,8 @@ FETCHED = 4
 CONNECT = 5.0
 #: Seconds that a measurement waits while there is no worker at all: local ones start again, batch systems send others.
 PATIENCE = 30.0
+ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+TRIM, MAPPED = (f"{ENVIRONMENT}.MALLOC_{what}_THRESHOLD_" for what in ("TRIM", "MMAP"))
 #: Of local workers and their scheduler: nobody looks at what they note of themselves. Profiles of their Python code
 #: cost 5 % of their time, the others 10 % of a processor. Nor do they hand every array's memory back to the system, as
 #: Dask asks of the C library: the next one would have to be mapped and zeroed page by page, 5 to 10 % of a pass.
@@ -56,8 +58,8 @@ PLAIN = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.system-monitor.gil.enabled": False,
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 26,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 25,
+    TRIM: 1 << 26,
+    MAPPED: 1 << 25,
 }
 #: Seconds between two looks at the result, and at the cluster.
 LOOK, WATCH = 0.1, 1.0
@@ -102,6 +104,8 @@ def connected(scheduler: object = None, *, memory: int | None = None) -> Iterato
         except ValueError:
             scheduler = "local"
     if isinstance(scheduler, library.Client):
+        if scheduler.status in ("closed", "closing"):
+            raise UsageError("this client is closed. Fix: a new one, distributed.Client(address)")
         with Cluster(library, scheduler) as cluster:
             yield cluster
         return
@@ -134,7 +138,8 @@ def local_cluster(n: int) -> Iterator[Any]:
     library = _library()
     import dask
 
-    with tempfile.TemporaryDirectory(prefix="rashomon-core-dask-", ignore_cleanup_errors=True) as folder:
+    folders = tempfile.TemporaryDirectory(prefix="rashomon-core-dask-", ignore_cleanup_errors=True)
+    with _own_environment(), folders as folder:
         cluster = None
         try:
             with _deaf_children(), dask.config.set(PLAIN):
@@ -161,6 +166,29 @@ def local_cluster(n: int) -> Iterator[Any]:
                     _end_workers(cluster)
                 with contextlib.suppress(Exception):
                     cluster.close()
+
+
+@contextlib.contextmanager
+def _own_environment() -> Iterator[None]:
+    """Leave the environment of this process as it was: Dask puts there what it means for its workers, and prefers that.
+
+    What another cluster left there of memory is taken out meanwhile; what a user has set stays.
+    """
+    import dask
+
+    given, own = dask.config.get(ENVIRONMENT), [key.rpartition(".")[2] for key in (TRIM, MAPPED)]
+    before = {name: os.environ.get(name) for name in {*given, *own}}
+    for name in own:
+        if name in os.environ and before[name] == str(given.get(name)):
+            del os.environ[name]
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _end_workers(cluster: Any) -> None:

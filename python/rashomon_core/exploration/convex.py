@@ -11,6 +11,7 @@ every t > 0 (weak duality). Newton's method finds the minimum, a search in t the
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ Array = npt.NDArray[Any]
 
 #: Newton steps and points of the search before giving up; the bounds hold whatever made it stop.
 MAX_NEWTON, MAX_SEARCH = 100, 20
+#: Part of what its slope promises that a step which moves a score by more than 1 has to bring.
+FALL = 0.1
 
 
 @dataclass
@@ -180,9 +183,9 @@ class LinearSet:
         # q - p, which near 1 is not to be lost in rounding
         return self._A.T @ (self._s * (q * (1 - self._p) - rest * self._p)) + self._penalty * y, hessian
 
-    def _newton(self, y: Array, direction: Array) -> tuple[Array, Array]:
+    def _newton(self, y: Array, direction: Array, bend: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
         """Return the Newton step of direction'y + L(y), and the solution of Hessian d = direction."""
-        gradient, hessian = self._bend(y)
+        gradient, hessian = bend or self._bend(y)
         both = np.linalg.solve(hessian, np.stack([direction + gradient, direction], axis=1))
         return -both[:, 0], both[:, 1]
 
@@ -197,7 +200,10 @@ class LinearSet:
         gradient, hessian = self._bend(y)
         z = self._A @ y
         terms = self._s * (sigmoid(z) * (1 - self._p) + sigmoid(-z) * self._p)
-        hidden = np.finfo(float).eps * float(np.linalg.norm(np.abs(self._A).T @ terms + np.abs(self._penalty * y)))
+        total = np.append(terms @ np.abs(self._rows), terms.sum())  # what the rows themselves were rounded from
+        if self._basis is not None:
+            total = total @ np.abs(self._basis)
+        hidden = np.finfo(float).eps * float(np.linalg.norm(total + np.abs(self._penalty * y)))
         sizes, axes = np.linalg.eigh(hessian)
         if not sizes[0] > 0:
             return False
@@ -205,19 +211,27 @@ class LinearSet:
         reach = float(np.linalg.norm((self._A @ axes) / np.sqrt(sizes), axis=1).max())
         return bool(slope * reach <= 0.5)
 
-    def _minimise(self, y: Array, direction: Array, steps: int) -> tuple[Array, Array, Array, int, bool]:
-        """Minimise direction'y + L(y): y, a last step not taken, Hessian^-1 direction, steps, converged."""
+    def _minimise(
+        self, y: Array, direction: Array, steps: int, *, careful: bool = False
+    ) -> tuple[Array, Array, Array, int, bool]:
+        """Minimise direction'y + L(y): y, a last step not taken, Hessian^-1 direction, steps, converged.
+
+        A long step falls as its slope says, in part: beyond, the loss may hardly bend any more, though it fell.
+        ``careful``: it also does no more than double the largest score, which takes more steps.
+        """
         value = float(direction @ y) + self._loss(y)
         for used in range(steps):
-            step, slope = self._newton(y, direction)
+            bend = self._bend(y)
+            step, slope = self._newton(y, direction, bend)
             move = float(np.abs(self._A @ step).max())
             if move <= 1e-7:  # what is left after it is its square
                 return y, step, slope, used + 1, True
-            length = 1.0
+            fall = float((direction + bend[0]) @ step)
+            length = min(1.0, (2.0 + float(np.abs(self._A @ y).max())) / move) if careful else 1.0
             while length > 1e-10:
                 ahead = y + length * step
                 reached = float(direction @ ahead) + self._loss(ahead)
-                if reached <= value:
+                if reached <= value + (FALL * length * fall if length * move > 1 else 0.0):
                     break
                 length /= 2
             else:  # no descent that doubles can show: at the minimum to rounding
@@ -241,24 +255,31 @@ class LinearSet:
         allowance = 2 * float(np.abs(left) @ np.abs(end)) + 1e-15 * (1 + entropy)
         return entropy - 0.5 * float((self._penalty * end) @ end) - allowance
 
+    @np.errstate(over="ignore", invalid="ignore")  # a step to nowhere is no descent
     def _solve_optimum(self) -> None:
         nothing = np.zeros(self._A.shape[1])
         try:
-            y, step, *_ = self._minimise(nothing, nothing, 2 * MAX_NEWTON)
+            y, step, *_ = self._minimise(nothing, nothing, 2 * MAX_NEWTON, careful=True)
             found = self._has_minimum_near(y)
+            if found and self._loss(y + step) <= self._loss(y):
+                y = y + step
+                step, _ = self._newton(y, nothing)
         except np.linalg.LinAlgError:
             found = False
-        if not found:
+        gap = self._loss(y) - self._lower(y, step, nothing) if found else math.inf
+        if gap == math.inf and self.l2 > 0:
+            raise InvalidInputError(
+                "doubles cannot show the smallest loss: columns are of too different sizes for so small a penalty",
+                fix="scale the columns of X to about 1, or give a larger l2",
+            )
+        if gap == math.inf:
             raise InvalidInputError(
                 "a hyperplane separates the answers (or some of them from the rest), so no smallest loss exists",
                 fix="give l2 > 0, for example 1e-3, or softer answers",
             )
-        if self._loss(y + step) <= self._loss(y):
-            y = y + step
-            step, _ = self._newton(y, nothing)
         self._y = y
         self._best = self._loss(y)
-        self.optimum_gap = max(0.0, self._best - self._lower(y, step, nothing))
+        self.optimum_gap = max(0.0, gap)
         self.optimum = self._model(y, "optimum")
 
     # --- extremes -----------------------------------------------------------------------------------------------
@@ -349,7 +370,10 @@ class LinearSet:
             if float(c @ y) < value:
                 best, value = y, float(c @ y)
             t = tau * (self.limit - self._loss(y))
-            step, _ = self._newton(y, t * c)
+            try:
+                step, _ = self._newton(y, t * c)
+            except np.linalg.LinAlgError:  # nothing bends here any more: the last bound stands
+                break
             bound = max(bound, (self._lower(y, step, t * c) - self.limit) / t)
             if value - bound <= 0.01 * self.tol * max(1.0, abs(value)) or t < 1e-14 * tau:
                 break
@@ -393,12 +417,14 @@ class LinearSet:
         multiplier = float(np.squeeze(inside.dual_value)) * size * len(self._p)
         if multiplier > 0:
             t = 1 / multiplier
-            step, _ = self._newton(y, t * c)
-            bound = (self._lower(y, step, t * c) - self.limit) / t
+            with contextlib.suppress(np.linalg.LinAlgError):  # nothing bends there: no bound
+                step, _ = self._newton(y, t * c)
+                bound = (self._lower(y, step, t * c) - self.limit) / t
         if float(c @ self._y) < float(c @ y):
             y = self._y
         return _Extreme(y, float(c @ y), bound, int(problem.solver_stats.num_iters or 0))
 
+    @np.errstate(over="ignore", invalid="ignore")  # as above: bounds of such steps are no better than the last
     def _ranges(self, rows: Array, names: Sequence[str], keep: bool) -> Ranges:
         """Solve both programs for each row c of values c'theta."""
         solve = self._smallest if self.method == "newton" else self._by_cvxpy

@@ -20,6 +20,7 @@ def scores(i: int, models: int, samples: int, classes: int) -> np.ndarray[Any, A
 def gated(folder: str, gate: int, i: int, *shape: int) -> np.ndarray[Any, Any]:
     """Leave a note of who makes chunk i; chunk ``gate`` waits until the file "go" is there."""
     (Path(folder) / f"{i}-{os.getpid()}").touch()
+    time.sleep(0.15)  # what waits behind the gate is taken over from a worker that seems to have .2 s to do
     deadline = time.monotonic() + 60
     while i == gate and not (Path(folder) / "go").exists():
         if time.monotonic() > deadline:

@@ -47,6 +47,7 @@ FETCHED = 4
 CONNECT = 5.0
 #: Seconds that a measurement waits while there is no worker at all: local ones start again, batch systems send others.
 PATIENCE = 30.0
+#: Where Dask's settings keep the environment of a worker, and what the C library reads there.
 ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 TRIM, MAPPED = (f"{ENVIRONMENT}.MALLOC_{what}_THRESHOLD_" for what in ("TRIM", "MMAP"))
 #: Of local workers and their scheduler: nobody looks at what they note of themselves. Profiles of their Python code

@@ -272,7 +272,8 @@ def test_what_is_not_measured_says_why(client: Any, monkeypatch: pytest.MonkeyPa
 # --- what travels -----------------------------------------------------------------------------------------------
 
 
-def test_only_accumulators_travel(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [3, module.KEPT])
+def test_only_accumulators_travel(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
     models, samples = 400, 16 * 4096
     rng = np.random.default_rng(5)
     np.save(tmp_path / "x.npy", rng.random((models, samples), dtype=np.float32))
@@ -293,10 +294,11 @@ def test_only_accumulators_travel(client: Any, tmp_path: Path, monkeypatch: pyte
         return absorb(self, header, arrays)
 
     monkeypatch.setattr(rc.MultiplicityAccumulator, "absorb", noted)
+    monkeypatch.setattr(module, "KEPT", kept)
     found = rc.profile_distributed(tmp_path / "x.npy", scheduler=client, metrics="pass", task_bytes=1 << 23)
     after = client.run(dask_tasks.bytes_sent)
     assert found.results() == expected
-    assert 1 < len(sent) <= module.KEPT  # what is left of the tree
+    assert (1 if kept == 3 else 3) < len(sent) <= kept  # what is left of the tree
     assert sum(sent) < size / 40
     moved = sum(after[w] - before[w] for w in after)
     assert moved < size / 20
@@ -388,7 +390,7 @@ def test_a_result_that_cannot_be_made_again(client: Any, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(client, "gather", late)
     with pytest.raises(WorkerError, match="a task ended 4 workers"):
-        clusters.Cluster(library, client)._collect([future], lambda: None)
+        clusters.Cluster(library, client)._collect([future], print, lambda: None)
 
 
 @pytest.mark.skipif(not LINUX, reason="SIGKILL")

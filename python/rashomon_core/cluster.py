@@ -349,12 +349,13 @@ class Cluster:
         leaves: Sequence[Any],
         merge: Callable[[Any, list[Any]], Any],
         shared: Any,
+        take: Callable[[Any], object],
         *,
         label: str,
         keep: int = 1,
         in_turn: bool = False,
-    ) -> list[Any]:
-        """Run a tree and return what is left of it in the order of the leaves: at most ``keep`` results.
+    ) -> None:
+        """Run a tree and hand on what is left of it, at most ``keep`` results, in the order in which they come.
 
         Parameters
         ----------
@@ -363,6 +364,8 @@ class Cluster:
         leaves : sequence of dask.delayed.Delayed
         merge : callable
             Takes ``shared`` and a list of neighbours, leaves them as they are, and returns one of the same kind.
+        take : callable
+            Called in this thread with each result, while workers are at the others.
         shared : dask.delayed.Delayed, or anything that travels in each task
         in_turn : bool
             Leaves begin in their order: they read, and wait for nothing but ``shared``.
@@ -396,27 +399,25 @@ class Cluster:
                 # what belongs to samples travels with its tasks, once and nowhere else: large, and meant to be
                 warnings.filterwarnings("ignore", message="Sending large graph")
                 futures = self.client.compute(level, optimize_graph=False, priority=_in_turn() if in_turn else 0)
-            result = self._collect(futures, show)
+            self._collect(futures, take, show)
         except BaseException:
             for future in futures:
                 with contextlib.suppress(Exception):
                     future.cancel(force=True)
             raise
         tiles.progress(label, len(leaves), len(leaves), done[1])
-        return result
 
-    def _collect(self, futures: list[Any], show: Callable[[], None]) -> list[Any]:
-        """Return the results, fetched several at a time as they come."""
+    def _collect(self, futures: list[Any], take: Callable[[Any], object], show: Callable[[], None]) -> None:
+        """Hand the results on, fetched several at a time as they come."""
         looked = alive = time.monotonic()
         told = False
         ended: queue.SimpleQueue[None] = queue.SimpleQueue()
         for future in futures:
             future.add_done_callback(lambda _: ended.put(None))  # one whose worker dies then is done again
-        found: dict[int, Any] = {}
-        while len(found) < len(futures):
+        left = list(range(len(futures)))
+        while left:
             with contextlib.suppress(queue.Empty):
                 ended.get(timeout=LOOK)  # in pieces: Ctrl-C gets through everywhere
-            left = [k for k in range(len(futures)) if k not in found]
             ready = [k for k in left if self._is_there(futures[k])]
             if len(ready) >= min(FETCHED, -(-len(left) // 2)):
                 try:
@@ -426,8 +427,9 @@ class Cluster:
                         self._is_there(futures[k])
                     raise
                 for k, value in zip(ready, values, strict=True):
-                    found[k] = value
+                    take(value)
                     futures[k].release()
+                left = [k for k in left if k not in ready]
             show()
             now = time.monotonic()
             if now - looked < WATCH:
@@ -447,7 +449,6 @@ class Cluster:
             elif not told:
                 told = True
                 warnings.warn(f"the cluster has no workers: waiting {PATIENCE:g} seconds for one", stacklevel=4)
-        return [found[k] for k in range(len(futures))]
 
     def _is_there(self, future: Any) -> bool:
         """Whether a task is done and what it returned is on a worker; raise what it raised."""

@@ -1,9 +1,9 @@
 """``rc.profile_distributed``: the metrics of a profile on Dask arrays and on a cluster.
 
 Chunks stay where they are. A task feeds one piece to an accumulator of its own and hands on what that has seen; such
-states merge in a tree, and the last one comes to the client, which computes. A path is all that is sent of a file:
-each worker opens it and reads its ranges. What belongs to samples (target, labels, groups, weights, reference) goes
-to each worker once.
+states merge in a tree, and what is left of it comes to the client, which computes. A path is all that is sent of a
+file: each worker opens it and reads its ranges. What belongs to samples (target, labels, groups, weights, reference)
+goes to each worker once.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .inputs import check_inputs
 from .pieces import (
     TASK_BYTES,
     Pieces,
+    State,
     decide_one,
     largest_class,
     measure_piece,
@@ -41,9 +42,9 @@ __all__ = ["profile_distributed"]
 MOST_COMPARED = 2000
 #: Bytes that weights of pairs may take: they are kept block by block until all samples before are there.
 MOST_PAIR_WEIGHTS = 1 << 28
-#: So many states come back and are merged here, which saves one merge of everything on a worker, and its journey;
-#: one where the sums of pairs alone have more bytes than this.
-KEPT, MOST_SUMS = 32, 1 << 22
+#: So many states come back and are merged here as they come, which saves a merge of everything on a worker, and its
+#: journey; one where the sums of pairs alone have more bytes than this.
+KEPT, MOST_SUMS = 256, 1 << 22
 #: Bytes that a task may take for its tile where nobody says.
 TASK_MEMORY = 512_000_000
 
@@ -141,7 +142,7 @@ fairness_threshold, skip_undefined, ddof, size : as in :func:`rashomon_core.prof
         limits: dict[str, Any] = {"memory": cluster.memory or budget or TASK_MEMORY, "threshold": threshold}
         view, passes = data.view, 1.0
         if view.kind == "labels" and view.declared_classes is None:
-            (found,) = data.run(cluster, largest_class, most_of, None, "counting classes", n_classes=None, **limits)
+            found = data.one(cluster, largest_class, most_of, "counting classes", n_classes=None, **limits)
             view.__dict__["n_classes"] = found  # the property would read the labels here
             passes += 1
         inputs = check_inputs(view, target, y, groups, missing, sample_weight, threshold)
@@ -155,9 +156,7 @@ fairness_threshold, skip_undefined, ddof, size : as in :func:`rashomon_core.prof
                 warnings.warn(text, UserWarning, stacklevel=2)
         reference_name, model, _ = as_reference(reference, inputs.view, inputs.target, inputs.y)
         if model is not None:
-            (reference,) = data.run(
-                cluster, decide_one, side_by_side, None, "reference", n_classes=C, **limits, model=model
-            )
+            reference = data.one(cluster, decide_one, side_by_side, "reference", n_classes=C, **limits, model=model)
             passes += 1 / M
         asked = bool({"pairwise_discrepancy", "pairwise_disagreement"} & set(names)) and M > 1
         dropped = _not_compared(M, view.n_samples, inputs.weights is not None) if asked else None
@@ -185,11 +184,13 @@ fairness_threshold, skip_undefined, ddof, size : as in :func:`rashomon_core.prof
         together = pairs or (view.kind != "labels" and C > 2 and "rashomon_capacity" in names)
         cut = {"together": together, "task_bytes": max(task_bytes or TASK_BYTES, 32 * M * M if pairs else 0)}
         cut["keep"] = 1 if pairs and 8 * M * M > MOST_SUMS else KEPT
-        states = data.run(cluster, measure_piece, merge_states, empty, "measuring", n_classes=C, **limits, **cut)
+        whole = empty.fresh()
+
+        def take(state: State) -> None:
+            whole.absorb(*state)
+
+        data.run(cluster, measure_piece, merge_states, empty, take, "measuring", n_classes=C, **limits, **cut)
         workers = cluster.threads
-    whole = empty.fresh()
-    for state in states:
-        whole.absorb(*state)
     results = whole.results(
         size=size, fairness_threshold=fairness_threshold, skip_undefined=skip_undefined, memory=budget
     )

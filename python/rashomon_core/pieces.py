@@ -385,8 +385,9 @@ class Pieces:
         self,
         cluster: Cluster,
         work: Callable[..., Any],
-        merge: Callable[[Any, list[Any]], Any],
+        merge: Callable[..., Any],
         shared: Any,
+        take: Callable[[Any], object],
         label: str,
         *,
         n_classes: int | None,
@@ -394,8 +395,8 @@ class Pieces:
         threshold: float | None,
         keep: int = 1,
         **cut: Any,
-    ) -> list[Any]:
-        """Run ``work`` on every piece, merge until at most ``keep`` results are left and return these, in order.
+    ) -> None:
+        """Run ``work`` on every piece, merge until at most ``keep`` results are left and hand these on as they come.
 
         ``shared`` goes to each worker once, or with the tasks where it is small.
         """
@@ -414,7 +415,15 @@ class Pieces:
             base = delayed(_held, pure=False)(base, dask_key_name=job.tree.key("shared"))
         task = delayed(_work, pure=False)
         leaves = [task(base, work, *piece, dask_key_name=job.tree.key("piece", k)) for k, piece in enumerate(tasks)]
-        return cluster.run(job.tree, leaves, merge, base, label=label, keep=keep, in_turn=self.array is None)
+        cluster.run(job.tree, leaves, merge, base, take, label=label, keep=keep, in_turn=self.array is None)
+
+    def one(
+        self, cluster: Cluster, work: Callable[..., Any], merge: Callable[..., Any], label: str, **settings: Any
+    ) -> Any:
+        """Return the one result of :meth:`run` with nothing shared."""
+        found: list[Any] = []
+        self.run(cluster, work, merge, None, found.append, label, **settings)
+        return found[0]
 
     def tasks(
         self, cluster: Cluster, *, together: bool = False, task_bytes: int | None = None, model: int | None = None

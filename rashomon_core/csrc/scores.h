@@ -5,7 +5,8 @@
  * arrays: five arrays and eight models at page-sized distances would compete for the same few ways of the cache.
  *
  * fold: the accumulators of a register's worth of scores are loaded once, take in all K models and go back; meanwhile
- * the scores at next (same distances) are prefetched. */
+ * the scores at next (same distances) are prefetched, row by row: lines of one row lie in few pages of memory, a line of
+ * each row in turn would open K of them again and again. */
 RC_INLINE int32_t RC_(bit_gap)(float x, float y) { /* wraps for -0, like the vector subtraction */
   uint32_t a, b;
   memcpy(&a, &x, 4);
@@ -26,6 +27,8 @@ RC_INLINE void RC_(fold_any)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrd
       gaps[j] = d > gaps[j] ? d : gaps[j];
     }
 #endif
+  const ptrdiff_t width = n / 16 * 16;
+  const float *q = next, *end = next ? next + width : NULL;
   for (; i + 16 <= n; i += 16, cells++)
     for (int v = 0; v < 16; v += VFN) {
       VF low = VF_LOAD(cells->lo + v), high = VF_LOAD(cells->hi + v);
@@ -35,7 +38,7 @@ RC_INLINE void RC_(fold_any)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrd
         sum[h] = VD_LOAD(cells->s1 + v + h * VDN);
         square[h] = VD_LOAD(cells->s2 + v + h * VDN);
       }
-      const float *p = s + i + v, *q = next ? next + i : s;
+      const float *p = s + i + v;
       int ahead = next && v == 0;
 #if RC_X86
       VI gap;
@@ -48,7 +51,11 @@ RC_INLINE void RC_(fold_any)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrd
 #endif
         if (ahead) {
           RC_PREFETCH(q);
-          q += stride;
+          q += 16;
+          if (q >= end) {
+            q += stride - width;
+            end += stride;
+          }
         }
         low = VF_MIN(x, low);
         high = VF_MAX(x, high);
@@ -94,17 +101,23 @@ static void RC_(fold_f32)(const float *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff
 static void RC_(fold_f64)(const double *s, ptrdiff_t stride, ptrdiff_t K, ptrdiff_t n, rc_cell64 *cells, const double *next) {
   assert(K >= 1 && n >= 0);
   ptrdiff_t i = 0;
+  const ptrdiff_t width = n / 8 * 8;
+  const double *q = next, *end = next ? next + width : NULL;
   for (; i + 8 <= n; i += 8, cells++)
     for (int v = 0; v < 8; v += VDN) {
       VD low = VD_LOAD(cells->lo + v), high = VD_LOAD(cells->hi + v), zero = VD_LOAD(cells->shift + v);
       VD sum = VD_LOAD(cells->s1 + v), square = VD_LOAD(cells->s2 + v);
-      const double *p = s + i + v, *q = next ? next + i : s;
+      const double *p = s + i + v;
       int ahead = next && v == 0;
       for (ptrdiff_t k = 0; k < K; k++, p += stride) {
         VD x = VD_LOAD(p);
         if (ahead) {
           RC_PREFETCH(q);
-          q += stride;
+          q += 8;
+          if (q >= end) {
+            q += stride - width;
+            end += stride;
+          }
         }
         VD d = VD_SUB(x, zero);
         low = VD_MIN(x, low);

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rashomon_core import store
-from rashomon_core.store import arrays, raw
+from rashomon_core import _files, store
+from rashomon_core.errors import InvalidInputError
+from rashomon_core.store import arrays, files, raw
 
 Array = np.ndarray
 READ = [
@@ -33,6 +34,23 @@ def scores(m: int = 7, n: int = 53, c: int | None = 3, dtype: Any = "f4", seed: 
     if c is None:
         return rng.random((m, n)).astype(dtype)
     return rng.dirichlet(np.ones(c), size=(m, n)).astype(dtype)
+
+
+def count_bytes(monkeypatch: pytest.MonkeyPatch, read: list[int]) -> None:
+    """Note the bytes of every read of a file, or of every run of several that are read in one go."""
+    one, several = files.RawFile.readinto, _files.read_runs
+
+    def noted(self: Any, view: memoryview, offset: int, fd: int | None = None) -> None:
+        read.append(len(view))
+        one(self, view, offset, fd)
+
+    def all_noted(fd: int, offsets: Array, length: int, places: Array) -> int:
+        done = several(fd, offsets, length, places)
+        read.extend([length] * done)
+        return done
+
+    monkeypatch.setattr(files.RawFile, "readinto", noted)
+    monkeypatch.setattr(_files, "read_runs", all_noted)
 
 
 def labels(m: int = 7, n: int = 53, c: int = 4, dtype: Any = "u1") -> Array:
@@ -132,13 +150,7 @@ def test_one_call_for_a_run_over_models(tmp_path: Path, monkeypatch: pytest.Monk
     np.save(tmp_path / "p.npy", full)
     source = store.open_predictions(tmp_path / "p.npy").source
     calls: list[int] = []
-    plain = raw.RawFile.readinto
-
-    def counted(self: Any, view: memoryview, offset: int, fd: int) -> None:
-        calls.append(len(view))
-        plain(self, view, offset, fd)
-
-    monkeypatch.setattr(raw.RawFile, "readinto", counted)
+    count_bytes(monkeypatch, calls)
     source.read(slice(1, 6), slice(0, 30_000))
     assert calls == [5 * 30_000 * 2 * 4]
     calls.clear()
@@ -148,10 +160,32 @@ def test_one_call_for_a_run_over_models(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_without_preadv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "preadv", raising=False)
+    monkeypatch.setattr(_files, "read_runs", lambda *_: 0)
     monkeypatch.delattr(os, "pwrite", raising=False)
     full = scores()
     store.save_predictions(full, tmp_path / "p.npy")
     same_blocks(store.open_predictions(tmp_path / "p.npy").source, full)
+
+
+def test_runs_that_are_not_read_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = _files.read_runs
+
+    def some(fd: int, offsets: Array, length: int, places: Array) -> int:  # as if a signal came after two
+        return several(fd, offsets[:2], length, places)
+
+    monkeypatch.setattr(_files, "read_runs", some)
+    monkeypatch.setattr(files, "TOGETHER", 1 << 10)
+    for dtype in ("<f4", ">f8"):
+        full = scores(dtype=dtype)
+        np.save(tmp_path / "p.npy", full)
+        same_blocks(store.open_predictions(tmp_path / "p.npy").source, full.astype(dtype[1:]))
+    source = store.open_predictions(tmp_path / "p.npy").source
+    size = 128 + 6 * full[0].nbytes + 100  # in the last model
+    os.truncate(tmp_path / "p.npy", size)
+    with pytest.raises(InvalidInputError, match=rf"ends at byte {size}, {full[0].nbytes - 100} bytes too early"):
+        source.read(slice(0, 7), slice(0, 53))
+    with pytest.raises(InvalidInputError, match=rf"ends at byte {size}"):
+        source.read(slice(0, 7), slice(20, 50))
 
 
 def test_more_than_two_to_the_31_elements(tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     opened: list[int] = []
     make = windows.Window.__init__
 
-    def counted(self: Any, fd: int, offsets: Array, length: int) -> None:
+    def counted(self: Any, mapping: Any, lock: Any, offsets: Array, length: int) -> None:
         opened.append(len(offsets))
-        make(self, fd, offsets, length)
+        make(self, mapping, lock, offsets, length)
 
     monkeypatch.setattr(windows.Window, "__init__", counted)
     monkeypatch.setattr(tiles, "WINDOW_RUN", 1 << 10)

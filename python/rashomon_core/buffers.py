@@ -24,13 +24,14 @@ class Scratch:
 
     def __init__(self) -> None:
         self._buffers: dict[str, Array] = {}
-        self._window: Any = None
+        #: The window of a file that the last block is in.
+        self.window: Any = None
 
     def hold(self, window: Any) -> None:
-        """Keep a window of a file until the next block is read, or the task is done; None gives back the last."""
-        if self._window is not None:
-            self._window.release()
-        self._window = window
+        """Keep a window of a file until the next block is read, or the worker is done; None gives back the last."""
+        if self.window is not None:
+            self.window.release()
+        self.window = window
 
     def array(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, *, zero: bool = False) -> Array:
         """Return an array with undefined content (or zeros) under a name; asking again reuses its memory."""

@@ -142,8 +142,8 @@ class _Window:
         block: Array = self.source.read(*self._moved(models, samples), out)
         return block
 
-    def window(self, models: slice, samples: slice) -> Any:
-        return self.source.window(*self._moved(models, samples))
+    def window(self, models: slice, samples: slice, room: int, before: Any = None) -> Any:
+        return self.source.window(*self._moved(models, samples), room, before)
 
     def resident(self, models: slice, samples: slice) -> int:
         taken: int = self.source.resident(*self._moved(models, samples))

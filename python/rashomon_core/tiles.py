@@ -229,6 +229,7 @@ class _Crew(Generic[T, R]):
                         threading.Thread(target=self._help, name=f"{prefix}{k}").start()
             yield
         finally:
+            self.scratch.hold(None)
             self._end(prefix, threads)
 
     def _end(self, prefix: str, threads: int) -> None:
@@ -288,14 +289,13 @@ class _Crew(Generic[T, R]):
             if scratch is self.scratch and not isinstance(raised, Exception):
                 raise  # Ctrl-C
             error, self.failed = raised, min(self.failed, k)
-        finally:
-            scratch.hold(None)
         self.done.put((k, value, error))
 
     def _help(self) -> None:
         scratch = Scratch()
         while (k := self.offers.get()) is not None and not self.stopped:
             self._do(k, scratch)
+        scratch.hold(None)
 
 
 @contextlib.contextmanager
@@ -540,15 +540,12 @@ def read_block(
     whether it may be a window of the file.
     """
     source = predictions.source
-    scratch.hold(None)
     if cut is not None and cut.windows and samples.stop - samples.start > GROUP:
-        fits = source.resident(models, samples) <= cut.room  # type: ignore[attr-defined]
-        found = source.window(models, samples) if fits else None  # type: ignore[attr-defined]
-        if found is not None:
-            scratch.hold(found[1])
-            if _ready(found[0]):
-                return np.asarray(found[0])
-            scratch.hold(None)
+        found = source.window(models, samples, cut.room, scratch.window)  # type: ignore[attr-defined]
+        scratch.hold(None if found is None else found[1])
+        if found is not None and _ready(found[0]):
+            return np.asarray(found[0])
+    scratch.hold(None)
     shape = (models.stop - models.start, samples.stop - samples.start, *source.shape[2:])
     dtype = source.dtype.newbyteorder("=")
     if source.in_memory:

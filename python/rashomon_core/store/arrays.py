@@ -26,16 +26,15 @@ import numpy.typing as npt
 from rashomon_core.errors import InvalidInputError, MissingDependencyError, UsageError
 
 from .chunks import zarr_reader
+from .files import RawFile, open_descriptor
 from .raw import (
     SCRATCH,
     MemoryReader,
-    RawFile,
     RawReader,
     Reader,
     SlicedReader,
     bfloat16_to_float32,
     c_strides,
-    open_descriptor,
 )
 from .spool import SPOOL_MEMORY, temporary_file
 

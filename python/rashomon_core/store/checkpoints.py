@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rashomon_core.errors import InvalidInputError
 
-from .raw import open_descriptor
+from .files import open_descriptor
 from .saving import _NewFile, _sync_folder, _writing
 
 __all__ = ["read_arrays", "write_arrays"]

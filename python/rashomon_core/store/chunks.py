@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from rashomon_core.errors import InvalidInputError
 
-from .raw import RawFile, RawReader, Region, SlicedReader
+from .files import RawFile
+from .raw import RawReader, Region, SlicedReader
 from .windows import Window
 
 __all__ = ["ChunkFiles", "ZarrReader", "zarr_reader"]
@@ -188,10 +189,10 @@ class ChunkFiles:
         for place, inside, target in self.files.touched(region):
             self._part(place, keep_open=True).read_into(inside, out[tuple(slice(a, b) for a, b in target)])
 
-    def window(self, region: Region) -> tuple[Array, Window] | None:
+    def window(self, region: Region, room: int, before: Window | None) -> tuple[Array, Window] | None:
         """Return a region of one chunk where the system keeps it; None if it takes a copy."""
         found = list(self.files.touched(region))
-        return None if len(found) != 1 else self._part(found[0][0]).window(found[0][1])
+        return None if len(found) != 1 else self._part(found[0][0]).window(found[0][1], room, before)
 
     def resident(self, region: Region) -> int:
         """Return the bytes that a window of a region of one chunk takes at most."""

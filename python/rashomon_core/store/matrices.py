@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rashomon_core.errors import MissingDependencyError, OutputError, UsageError
 
-from .raw import as_bytes, write_all
+from .files import as_bytes, write_all
 from .saving import _NewFile, _sync_folder, _writing
 
 __all__ = ["Blocks", "writing_matrix"]

@@ -12,8 +12,9 @@ from rashomon_core.predictions import Kind, Predictions, canonical_axes
 
 from .arrays import CONTAINERS, choose, entries, is_zarr, natural_key, npy_reader
 from .convert import Converted, predictions_table, require_no_axes
+from .files import require_seekable
 from .folders import folder_models, is_pattern, stack
-from .raw import make_source, require_seekable
+from .raw import make_source
 from .tables import TABLES, open_table
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "SUPPORTED", "open_predictions"]

@@ -8,12 +8,8 @@ that the caller wants; blocks of floats with long runs can be had without that c
 from __future__ import annotations
 
 import contextlib
-import io
 import math
-import os
-import stat
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 from typing import Any, Protocol
@@ -24,11 +20,11 @@ import numpy.typing as npt
 from rashomon_core.errors import InvalidInputError
 from rashomon_core.predictions import ArraySource, Source
 
-from .windows import Window, read_ahead, resident, supported
+from .files import RawFile
+from .windows import Window, Windows, read_ahead, resident, supported
 
 __all__ = [
     "MemoryReader",
-    "RawFile",
     "RawReader",
     "Reader",
     "ReaderSource",
@@ -37,7 +33,6 @@ __all__ = [
     "StackReader",
     "bfloat16_to_float32",
     "make_source",
-    "require_seekable",
 ]
 
 Array = npt.NDArray[Any]
@@ -55,126 +50,7 @@ LONG_RUN = 64 << 10
 SLICE_BYTES = 4 << 20
 
 _LOCAL = threading.local()
-_SEEK_LOCK = threading.Lock()
 _UNSIGNED: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
-
-
-def require_seekable(path: str) -> None:
-    """Refuse a pipe or a device: opening one may wait for ever, and nothing can be read at a stated place of it."""
-    mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        what = "a named pipe" if stat.S_ISFIFO(mode) else "no regular file"
-        raise InvalidInputError(f"this is {what}, which cannot be read in parts", file=path, fix="write it to a file")
-
-
-def open_descriptor(path: str) -> int:
-    """Open ``path`` for reading; a failure becomes an error that names the file and the fix."""
-    try:
-        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
-    except FileNotFoundError:
-        raise InvalidInputError("the file does not exist", file=path, fix="check the path") from None
-    except OSError as error:
-        raise InvalidInputError(
-            f"the file cannot be read ({error.strerror})", file=path, fix="check its permissions"
-        ) from None
-
-
-class RawFile:
-    """A file that several threads read at stated offsets.
-
-    Parameters
-    ----------
-    path : str
-        Name for opening and for messages.
-    fd : int, optional
-        An open descriptor that this object owns from now on.
-    keep_open : bool
-        False opens the file anew for each read: a folder of 10,000 models must not hold 10,000 descriptors.
-    """
-
-    def __init__(self, path: str, *, fd: int | None = None, keep_open: bool = True) -> None:
-        self.path = path
-        self._fd: int | None = fd
-        if fd is None and keep_open:
-            self._fd = open_descriptor(path)
-        if self._fd is not None:
-            weakref.finalize(self, os.close, self._fd)
-
-    @property
-    def size(self) -> int:
-        """Size in bytes."""
-        return os.fstat(self._fd).st_size if self._fd is not None else os.stat(self.path).st_size
-
-    @contextlib.contextmanager
-    def descriptor(self) -> Iterator[int]:
-        """Lend a descriptor: the one that is kept open, or one for the moment."""
-        if self._fd is not None:
-            yield self._fd
-            return
-        fd = open_descriptor(self.path)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-
-    def readinto(self, view: memoryview, offset: int, fd: int | None = None) -> None:
-        """Fill ``view`` (bytes) from ``offset``; a short file is an error. ``fd``: a descriptor that was lent."""
-        if fd is None:
-            with self.descriptor() as fd:
-                self.readinto(view, offset, fd)
-            return
-        done = 0
-        while done < len(view):
-            piece = view[done : done + (1 << 30)]  # one call of the kernel moves at most 2 GiB
-            try:
-                count = _pread(fd, piece, offset + done)
-            except OSError as error:
-                raise InvalidInputError(
-                    f"reading failed at byte {offset + done} ({error.strerror})",
-                    file=self.path,
-                    fix="check the disk",
-                ) from None
-            if count == 0:
-                raise InvalidInputError(
-                    f"the file ends at byte {offset + done}, {len(view) - done} bytes too early",
-                    file=self.path,
-                    fix="the file was truncated after it was opened; write it again",
-                )
-            done += count
-
-    def write(self, data: memoryview, offset: int) -> None:
-        """Write bytes at ``offset`` of an owned descriptor."""
-        assert self._fd is not None
-        write_all(self._fd, data, offset)
-
-
-def _pread(fd: int, view: memoryview, offset: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(fd, [view], offset)
-    with (
-        _SEEK_LOCK,
-        io.FileIO(fd, "rb", closefd=False) as stream,
-    ):  # Windows: the offset belongs to the descriptor
-        stream.seek(offset)
-        return stream.readinto(view) or 0
-
-
-def write_all(fd: int, data: memoryview, offset: int) -> None:
-    """Write every byte of ``data`` at ``offset``."""
-    done = 0
-    while done < len(data):
-        piece = data[done : done + (1 << 30)]
-        if hasattr(os, "pwrite"):
-            done += os.pwrite(fd, piece, offset + done)
-        else:
-            with _SEEK_LOCK:
-                os.lseek(fd, offset + done, os.SEEK_SET)
-                done += os.write(fd, piece)
-
-
-def as_bytes(array: Array) -> memoryview:
-    """Return the memory of a C-contiguous array as bytes."""
-    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
 def bfloat16_to_float32(bits: Array) -> Array:
@@ -247,6 +123,9 @@ class RawReader:
         self.strides = tuple(strides) if strides is not None else c_strides(shape, dtype.itemsize)
         # slowest axis first: in this order the bytes of a region lie one behind the other
         self.order = sorted(range(len(self.shape)), key=lambda k: (-self.strides[k], k))
+        self._windows = Windows()
+        #: Extents of a region, its runs counted from its first byte, and their length.
+        self._alike: tuple[tuple[int, ...], Array, int] = (), np.zeros(1, dtype=np.int64), 0
         self.chunks: tuple[int, ...] | None = None
         if len(self.shape) > 1:
             self.chunks = tuple(1 if k == self.order[0] else n for k, n in enumerate(self.shape))
@@ -273,40 +152,50 @@ class RawReader:
             axis -= 1
         plain = not self.bfloat16 and out.dtype == self.raw_dtype.newbyteorder("=")
         with self.file.descriptor() as fd:
+            if dense and plain and target[(0,) * axis].flags.c_contiguous:
+                self._copy(target, axis, position + _places(extents[:axis], strides[:axis]), fd)
+                return
             for index in product(*map(range, extents[:axis])):
                 at = position + sum(i * s for i, s in zip(index, strides[:axis], strict=True))
-                block = target[(*index, Ellipsis)]  # type: ignore[arg-type]
-                if dense and plain and block.flags.c_contiguous:
-                    self.file.readinto(as_bytes(block), at, fd)
-                    if not self.raw_dtype.isnative:
-                        block.byteswap(inplace=True)
-                else:
-                    self._gather(block, at, strides[axis:], fd)
+                self._gather(target[(*index, Ellipsis)], at, strides[axis:], fd)  # type: ignore[arg-type]
+
+    def _copy(self, target: Array, axis: int, offsets: Array, fd: int) -> None:
+        """Read a run of bytes to each of the parts of ``target`` along its first axes."""
+        length = target[(0,) * axis].nbytes
+        places = target.ctypes.data + _places(target.shape[:axis], target.strides[:axis])
+        self.file.read_runs(offsets, length, places, fd)
+        if not self.raw_dtype.isnative:
+            target.byteswap(inplace=True)
 
     def runs(self, region: Region) -> tuple[Array, int]:
         """Return the ascending offsets of the runs of a region and their length; those without a gap are one."""
-        strides = [self.strides[k] for k in self.order]
-        extents = [region[k][1] - region[k][0] for k in self.order]
-        position = self.offset + sum(region[k][0] * self.strides[k] for k in self.order)
-        span, axis = self.raw_dtype.itemsize, len(extents)
-        while axis and (extents[axis - 1] == 1 or strides[axis - 1] == span):
-            span *= extents[axis - 1]
+        extents = tuple(b - a for a, b in region)
+        alike = self._alike  # most blocks of a file are
+        if alike[0] != extents:
+            alike = self._alike = extents, *self._runs_of(extents)
+        start = self.offset + sum(a * stride for (a, _), stride in zip(region, self.strides, strict=True))
+        return alike[1] + start, alike[2]
+
+    def _runs_of(self, extents: tuple[int, ...]) -> tuple[Array, int]:
+        strides, counts = ([values[k] for k in self.order] for values in (self.strides, extents))
+        span, axis = self.raw_dtype.itemsize, len(counts)
+        while axis and (counts[axis - 1] == 1 or strides[axis - 1] == span):
+            span *= counts[axis - 1]
             axis -= 1
-        offsets = np.full(1, position, dtype=np.int64)
-        for n, s in zip(extents[:axis], strides[:axis], strict=True):
-            offsets = (offsets[:, None] + np.arange(n) * s).reshape(-1)
-        return offsets, span
+        return _places(counts[:axis], strides[:axis]), span
 
     def resident(self, region: Region) -> int:
         """Return the bytes that a window of a region takes at most."""
         return resident(*self.runs(region))
 
-    def window(self, region: Region) -> tuple[Array, Window] | None:
-        """Return a region where the system keeps it, or None where it takes a copy."""
+    def window(self, region: Region, room: int, before: Window | None) -> tuple[Array, Window] | None:
+        """Return a region where the system keeps it, in the place of another, or None where it takes a copy."""
         try:
             with self.file.descriptor() as fd:
-                found = Window(fd, *self.runs(region))
+                found = self._windows.open(fd, *self.runs(region), room, before)
         except (OSError, ValueError):
+            return None
+        if found is None:
             return None
         return found.array(tuple(b - a for a, b in region), self.raw_dtype, self.strides), found
 
@@ -341,6 +230,14 @@ class RawReader:
         shape = [count if k == axes[-1] else self.shape[k] for k in keep]
         strides = [self.strides[k] for k in keep]
         return RawReader(self.file, self.offset, self.raw_dtype, shape, strides, bfloat16=self.bfloat16)
+
+
+def _places(extents: Sequence[int], strides: Sequence[int]) -> Array:
+    """Return where the elements of an array of these extents lie, in bytes from the first, in C order."""
+    places = np.zeros(1, dtype=np.int64)
+    for n, stride in zip(extents, strides, strict=True):
+        places = (places[:, None] + np.arange(n) * stride).reshape(-1)
+    return places
 
 
 def c_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
@@ -496,10 +393,17 @@ class ReaderSource:
         taken: int = self._reader.resident(self._region(models, samples))  # type: ignore[attr-defined]
         return taken
 
-    def window(self, models: slice, samples: slice) -> tuple[Array, Window] | None:
-        """Return a block where the system keeps it, and what gives its memory back; or None."""
-        found = self._reader.window(self._region(models, samples))  # type: ignore[attr-defined]
+    def window(
+        self, models: slice, samples: slice, room: int, before: Window | None = None
+    ) -> tuple[Array, Window] | None:
+        """Return a block where the system keeps it, and what gives its memory back; or None.
+
+        ``room``: bytes that it may bring in. ``before``: the window that it takes the place of, which is given back.
+        """
+        found = self._reader.window(self._region(models, samples), room, before)  # type: ignore[attr-defined]
         if found is None:
+            if before is not None:
+                before.release()
             return None
         return found[0].transpose(self._order()), found[1]
 

@@ -22,7 +22,7 @@ from rashomon_core.predictions import Predictions
 from rashomon_core.resuming import Column
 
 from .checkpoints import read_arrays, write_arrays
-from .raw import as_bytes
+from .files import as_bytes
 
 __all__ = ["Checkpoint"]
 

@@ -27,9 +27,9 @@ import numpy.typing as npt
 from rashomon_core.errors import InvalidInputError, OutputError, UsageError
 from rashomon_core.predictions import Kind, Predictions, Source
 
+from .files import as_bytes, open_descriptor, write_all
 from .folders import is_pattern, model_paths
 from .opening import FORMAT, FORMAT_VERSION
-from .raw import as_bytes, open_descriptor, write_all
 
 __all__ = [
     "describe_input",

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from rashomon_core.errors import InvalidInputError, OutputError
 
-from .raw import SCRATCH, MemoryReader, RawFile, RawReader, Reader, as_bytes
+from .files import RawFile, as_bytes
+from .raw import SCRATCH, MemoryReader, RawReader, Reader
 
 __all__ = ["SPOOL_MEMORY", "Spool", "temporary_file"]
 

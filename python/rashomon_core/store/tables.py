@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rashomon_core.errors import InvalidInputError, MissingDependencyError
 from rashomon_core.predictions import MAX_CLASSES
 
-from .raw import RawFile
+from .files import RawFile
 
 __all__ = [
     "TABLES",

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from rashomon_core.errors import InvalidInputError, UsageError
 
 from .arrays import CONTAINERS, choose, entries, is_zarr, load, npy_reader
-from .raw import Reader, SlicedReader, require_seekable
+from .files import require_seekable
+from .raw import Reader, SlicedReader
 from .tables import TABLES, Column, Table, ids_of, numbers, open_table, token_type
 
 __all__ = ["open_vector"]

@@ -102,8 +102,9 @@ class RawFile:
                     fix="check the disk",
                 ) from None
             if count == 0:
+                size = os.fstat(fd).st_size
                 raise InvalidInputError(
-                    f"the file ends at byte {offset + done}, {len(view) - done} bytes too early",
+                    f"the file ends at byte {size}, {offset + len(view) - size} bytes too early",
                     file=self.path,
                     fix="the file was truncated after it was opened; write it again",
                 )

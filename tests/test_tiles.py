@@ -270,6 +270,48 @@ def test_ctrl_c(threads: int) -> None:
     assert workers() == []
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_ctrl_c_while_a_window_is_given_back(threads: int) -> None:
+    class Held:
+        def release(self) -> None:
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+
+    def work(task: int, scratch: tiles.Scratch) -> int:
+        if scratch.window is None:
+            scratch.hold(Held())
+        time.sleep(0.002)
+        return task
+
+    with pytest.raises(KeyboardInterrupt):
+        tiles.run(range(20), work, threads=threads)
+    assert workers() == []
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_windows_are_given_back_at_the_end(threads: int) -> None:
+    given: list[int] = []
+
+    class Held:
+        def release(self) -> None:
+            given.append(1)
+
+    for fails in (False, True):
+        held: list[Held] = []
+
+        def work(task: int, scratch: tiles.Scratch, fails: bool = fails, held: list[Held] = held) -> int:
+            held.append(Held())
+            scratch.hold(held[-1])
+            if fails and task == 10:
+                raise ValueError("tenth")
+            return task
+
+        given.clear()
+        with pytest.raises(ValueError, match="tenth") if fails else contextlib.nullcontext():
+            tiles.run(range(20), work, threads=threads)
+        assert len(given) == len(held) >= 11
+
+
 def test_ctrl_c_in_a_profile_leaves_a_process_that_ends() -> None:
     code = """
         import os, signal, threading

@@ -126,5 +126,42 @@ def test_a_window_beyond_the_end_of_a_file_is_refused(numbered: tuple[int, Array
     os.truncate(f"/proc/self/fd/{fd}", 32_000_000)
     with pytest.raises(OSError, match="address"):
         opened_at(lent, fd, [7_000_000], 1 << 30, first)
-    first.release()
+    assert resident_file() < empty + CODE  # the first was given back for it
+    short = opened_at(lent, fd, [0], 1 << 30)  # maps what is left
+    with pytest.raises(ValueError, match="too short"):
+        opened_at(lent, fd, [7_000_000], 1 << 30, short)
+    short = opened_at(lent, fd, [0], 1 << 30)
+    os.truncate(f"/proc/self/fd/{fd}", 64_000_000)
+    longer = opened_at(lent, fd, [7_000_000], 1 << 30, short)
+    assert not values(longer).any()
+    longer.release()
+    assert resident_file() < empty + CODE
+
+
+def test_nobody_counts_for_two_mappings(numbered: tuple[int, Array], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a window is brought in, which may take long, others move on: there is no more than a room for each."""
+    fd, expected = numbered
+    lent, empty, room = windows.Windows(), resident_file(), 2 * windows.HUGE
+    one = opened_at(lent, fd, [0], room)
+    other = opened_at(lent, fd, [100_000], room)
+    other = opened_at(lent, fd, [2_000_000], room, other)
+    plain, most = windows._advise, [0]
+
+    def slow(address: int, offsets: Array, length: int, advice: int) -> int:
+        nonlocal other
+        if advice != windows._POPULATE_READ:
+            return plain(address, offsets, length, advice)
+        monkeypatch.setattr(windows, "_advise", plain)
+        other = opened_at(lent, fd, [4_000_000], room, other)
+        most[0] = resident_file()
+        return plain(address, offsets, length, advice)
+
+    monkeypatch.setattr(windows, "_advise", slow)
+    one = opened_at(lent, fd, [2_100_000], room, one)
+    assert windows._advise is plain
+    assert max(most[0], resident_file()) - empty < 2 * room + CODE
+    assert np.array_equal(values(one), expected[2_100_000 : 2_100_000 + RUN])
+    assert np.array_equal(values(other), expected[4_000_000 : 4_000_000 + RUN])
+    one.release()
+    other.release()
     assert resident_file() < empty + CODE

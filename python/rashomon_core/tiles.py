@@ -229,8 +229,10 @@ class _Crew(Generic[T, R]):
                         threading.Thread(target=self._help, name=f"{prefix}{k}").start()
             yield
         finally:
-            self.scratch.hold(None)
-            self._end(prefix, threads)
+            try:
+                self._end(prefix, threads)
+            finally:
+                self.scratch.hold(None)
 
     def _end(self, prefix: str, threads: int) -> None:
         """Wait for the threads, also when Ctrl-C comes right then, or came while one was started."""
@@ -293,9 +295,11 @@ class _Crew(Generic[T, R]):
 
     def _help(self) -> None:
         scratch = Scratch()
-        while (k := self.offers.get()) is not None and not self.stopped:
-            self._do(k, scratch)
-        scratch.hold(None)
+        try:
+            while (k := self.offers.get()) is not None and not self.stopped:
+                self._do(k, scratch)
+        finally:
+            scratch.hold(None)
 
 
 @contextlib.contextmanager

@@ -92,7 +92,7 @@ class RawFile:
             return
         done = 0
         while done < len(view):
-            piece = view[done : done + (1 << 30)]  # one call of the kernel moves at most 2 GiB
+            piece = view[done : done + TOGETHER]
             try:
                 count = _pread(fd, piece, offset + done)
             except OSError as error:
@@ -115,7 +115,9 @@ class RawFile:
         step = max(1, TOGETHER // length)
         for first in range(0, len(offsets), step):
             last = min(first + step, len(offsets))
-            done = first + _files.read_runs(fd, offsets[first:last], length, places[first:last])
+            done = first
+            if length <= TOGETHER:
+                done += _files.read_runs(fd, offsets[first:last], length, places[first:last])
             for k in range(done, last):  # what could not be read in one go: this reads it, or says why
                 view = memoryview((ctypes.c_char * length).from_address(int(places[k]))).cast("B")
                 self.readinto(view, int(offsets[k]), fd)

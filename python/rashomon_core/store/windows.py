@@ -121,40 +121,40 @@ class Windows:
         room : int
             Bytes that a window may bring in, and all windows that share a mapping.
         before : Window, optional
-            The window that this one takes the place of; it is given back unless there is no new one.
+            The window that this one takes the place of; it is given back first, unless there is no room for a new one.
 
         Raises
         ------
         OSError, ValueError
             The file is shorter than that, or its disk fails: a positioned read will say where.
         """
-        units = _units(offsets, length)
+        units, stop = _units(offsets, length), int(offsets[-1]) + length
         if len(units) * HUGE > room:
             return None
-        with self._lock:
+        if before is not None and before.lock is not self._lock:  # of another file
+            before.release()
+        with self._lock:  # nobody ever counts for two mappings
             mapping = None if self._last is None else self._last()
-            if mapping is not None and not mapping.join(units, min(room, SHARED)):
+            if mapping is not None and (stop > len(mapping.pages) or not mapping.join(units, min(room, SHARED))):
                 mapping = None
+            if before is not None:
+                before.leave()
         if mapping is None:
-            if before is not None:  # first, as it makes room
-                before.release()
             mapping = _Mapping(fd)
-            if len(mapping.pages) < offsets[-1] + length:
+            if stop > len(mapping.pages):
                 raise ValueError("the file is too short")
             with self._lock:
                 mapping.join(units, room)
                 self._last = weakref.ref(mapping)
-        found = Window(mapping, self._lock, offsets, length)
-        if before is not None:
-            before.release()
-        return found
+        return Window(mapping, self._lock, offsets, length)
 
 
 class Window:
     """Runs of a file, all brought in. See :meth:`Windows.open`."""
 
     def __init__(self, mapping: _Mapping, lock: threading.Lock, offsets: Array, length: int) -> None:
-        self._mapping, self._lock, self._start, self._open = mapping, lock, int(offsets[0]), True
+        self.lock = lock
+        self._mapping, self._start, self._open = mapping, int(offsets[0]), True
         code = _advise(mapping.address, offsets, length, _POPULATE_READ)
         if code:
             self.release()
@@ -170,10 +170,14 @@ class Window:
 
         A window that was released is left as it is.
         """
-        with self._lock:
-            if self._open:
-                self._open = False
-                self._mapping.leave()
+        with self.lock:
+            self.leave()
+
+    def leave(self) -> None:
+        """Do so for who has the lock."""
+        if self._open:
+            self._open = False
+            self._mapping.leave()
 
 
 def _is_here(fd: int, at: int) -> bool:

@@ -385,7 +385,7 @@ class Pieces:
         self,
         cluster: Cluster,
         work: Callable[..., Any],
-        merge: Callable[..., Any],
+        merge: Callable[[Any, list[Any]], Any],
         shared: Any,
         take: Callable[[Any], object],
         label: str,
@@ -418,7 +418,12 @@ class Pieces:
         cluster.run(job.tree, leaves, merge, base, take, label=label, keep=keep, in_turn=self.array is None)
 
     def one(
-        self, cluster: Cluster, work: Callable[..., Any], merge: Callable[..., Any], label: str, **settings: Any
+        self,
+        cluster: Cluster,
+        work: Callable[..., Any],
+        merge: Callable[[Any, list[Any]], Any],
+        label: str,
+        **settings: Any,
     ) -> Any:
         """Return the one result of :meth:`run` with nothing shared."""
         found: list[Any] = []
